@@ -27,11 +27,12 @@ UV_VERSION = "0.13.9"
 PYTHONS = ("3.13", "3.12", "3.11")
 # program -> Debian package
 PROGRAMS = {"git": "git", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
-# environment -> (folder, dependency group of pyproject.toml)
-ENVIRONMENTS = {
+# environment -> (folder, what it is made from: a dependency group of pyproject.toml, or a requirements file)
+ENVIRONMENTS: dict[str, tuple[Path, str | Path]] = {
     "tools": (ROOT / ".venv", "tools"),
     "core219": (BUILD / "venv-core219", "core219"),
     "galaxy": (BUILD / "venv-galaxy", "galaxy"),
+    "app": (BUILD / "venv-app", ROOT / "examples" / "billing_api" / "requirements-dev.txt"),
 }
 
 
@@ -115,16 +116,19 @@ def find_python(uv: Path) -> tuple[str, Path]:
     raise SetupError(f"no Python of {', '.join(PYTHONS)} found: apt-get install python3")
 
 
-def stamp_of(group: str, python: Path) -> str:
-    """Digest of what an environment is made from."""
-    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"][group]
-    return hashlib.sha256(repr((UV_VERSION, str(python), sorted(pins))).encode()).hexdigest()
+def stamp_of(source: str | Path, python: Path) -> str:
+    """Digest of what an environment is made from. Requirements files may include others of their folder."""
+    if isinstance(source, Path):
+        pins = [path.read_text() for path in sorted(source.parent.glob("requirements*"))]
+    else:
+        pins = sorted(tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"][source])
+    return hashlib.sha256(repr((UV_VERSION, str(python), pins)).encode()).hexdigest()
 
 
 def ensure_environment(uv: Path, python: Path, name: str) -> None:
     """Make an environment, or leave it alone when its pins have not changed."""
-    folder, group = ENVIRONMENTS[name]
-    stamp, wanted = folder / ".pins", stamp_of(group, python)
+    folder, source = ENVIRONMENTS[name]
+    stamp, wanted = folder / ".pins", stamp_of(source, python)
     if stamp.exists() and stamp.read_text() == wanted and (folder / "bin" / "python").exists():
         return
     started = time.monotonic()
@@ -132,8 +136,8 @@ def ensure_environment(uv: Path, python: Path, name: str) -> None:
     env.pop("VIRTUAL_ENV", None)
     shutil.rmtree(folder, ignore_errors=True)
     run([str(uv), "venv", "-q", "--no-python-downloads", "--python", str(python), str(folder)], env)
-    install = [str(uv), "pip", "install", "-q", "--python", str(folder / "bin" / "python")]
-    run([*install, "--group", f"{ROOT / 'pyproject.toml'}:{group}"], env)
+    what = ["-r", str(source)] if isinstance(source, Path) else ["--group", f"{ROOT / 'pyproject.toml'}:{source}"]
+    run([str(uv), "pip", "install", "-q", "--python", str(folder / "bin" / "python"), *what], env)
     stamp.write_text(wanted)
     say(f"{folder.relative_to(ROOT)} ready in {time.monotonic() - started:.0f} s")
 
