@@ -1,0 +1,65 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright (c) 2026 billing.infrastructure contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gates: what must hold before traffic moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from .docker import Docker, cause
+from .release import Container, RolloutError
+
+_POLL = 0.2
+
+
+def wait_serving(docker: Docker, services: Sequence[str], timeout: float) -> list[Container]:
+    """Wait until every service runs and is healthy; return its containers.
+
+    A container that ended or that Docker had to restart fails the gate at once: waiting would not mend it.
+
+    Args:
+        docker: the engine.
+        services: Compose service names.
+        timeout: seconds.
+
+    Raises:
+        RolloutError: unhealthy (or the cause its log names), with the container's last log lines.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        found = {container.service: container for container in docker.containers() if container.service in services}
+        for container in found.values():
+            if container.state in ("exited", "dead") or container.restarts > 0 or container.health == "unhealthy":
+                raise _unhealthy(docker, container, _words(container))
+        if len(found) == len(services) and all(container.serving for container in found.values()):
+            return [found[service] for service in services]
+        if time.monotonic() > deadline:
+            late = next((c for c in found.values() if not c.serving), None)
+            if late is None:
+                missing = sorted(set(services) - set(found))
+                raise RolloutError("unhealthy", f"no container of {', '.join(missing)} appeared in {timeout:.0f} s")
+            raise _unhealthy(docker, late, f"is not healthy after {timeout:.0f} s ({_words(late)})")
+        time.sleep(_POLL)
+
+
+def _words(container: Container) -> str:
+    if container.restarts:
+        return "ended and was restarted by Docker"
+    return (
+        "reports unhealthy" if container.health == "unhealthy" else f"is {container.state} {container.health}".strip()
+    )
+
+
+def _unhealthy(docker: Docker, container: Container, what: str) -> RolloutError:
+    logs = docker.logs(container)
+    known = cause("\n".join(logs))
+    code, advice = known or ("unhealthy", "its last log lines are in failure.logs")
+    last = f" Last line: {logs[-1]}" if logs else " It wrote nothing."
+    return RolloutError(
+        code,
+        f"the new container of {container.service} ({container.image}) {what}; {advice}.{last}",
+        {"service": container.service, "image": container.image, "state": container.state, "health": container.health},
+        logs,
+    )
