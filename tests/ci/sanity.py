@@ -69,7 +69,8 @@ def main() -> int:
         listed = set(re.findall(r"^  ([a-z0-9-]+)$", listing, re.MULTILINE)) or set(listing.split())
         code, output = ansible_test(collection)
     ran = set(re.findall(r'^Running sanity test "([^"]+)"', output, re.MULTILINE))
-    failed = set(re.findall(r'sanity test "([^"]+)" failed', output))
+    verdict = re.search(r"^FATAL: The \d+ sanity test.*failed\..*\n((?:[a-z0-9-]+\n)+)", output, re.MULTILINE)
+    failed = set(verdict[1].split()) if verdict else set()
     skipped = re.findall(r"^.*\bskipp(?:ed|ing)\b.*$", output, re.MULTILINE | re.IGNORECASE)
     missing = EXPECTED - len(ran)
     if skipped:
