@@ -83,7 +83,19 @@ def import_as_galaxy() -> int:
 
 def install() -> int:
     """Install the tarball offline and read the documentation of everything in it; return the number of things read."""
-    run(["ansible-galaxy", "collection", "install", "--offline", "--no-deps", "--force", "-p", str(INSTALLED), str(tarball())])
+    run(
+        [
+            "ansible-galaxy",
+            "collection",
+            "install",
+            "--offline",
+            "--no-deps",
+            "--force",
+            "-p",
+            str(INSTALLED),
+            str(tarball()),
+        ]
+    )
     path = {"ANSIBLE_COLLECTIONS_PATH": str(INSTALLED), "ANSIBLE_CONFIG": str(DIST / "none.cfg")}
     root = INSTALLED / "ansible_collections" / "billing" / "infrastructure"
     (DIST / "none.cfg").write_text("")
@@ -97,7 +109,11 @@ def install() -> int:
             read += 1
     for role in sorted(folder.name for folder in (root / "roles").iterdir()):
         name = f"{COLLECTION}.{role}"
-        if not json.loads(run(["ansible-doc", "--json", "-t", "role", name], DIST, **path)).get(name, {}).get("entry_points"):
+        if (
+            not json.loads(run(["ansible-doc", "--json", "-t", "role", name], DIST, **path))
+            .get(name, {})
+            .get("entry_points")
+        ):
             raise CheckError(f"role {name}: ansible-doc shows no entry point")
         read += 1
     for playbook in sorted((root / "playbooks").glob("[a-z]*.yml")):

@@ -55,7 +55,10 @@ def run(argv: list[str], env: dict[str, str] | None = None) -> None:
 
 def has_venv_module() -> bool:
     """Tell whether this Python can make an environment with pip (Debian splits that off)."""
-    return subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def install_packages(packages: list[str]) -> None:
@@ -83,7 +86,10 @@ def ensure_uv() -> Path:
     """Install uv into an environment of its own and return its path."""
     folder = BUILD / "venv-uv"
     uv = folder / "bin" / "uv"
-    if uv.exists() and UV_VERSION in subprocess.run([str(uv), "--version"], capture_output=True, text=True, check=False).stdout:
+    if (
+        uv.exists()
+        and UV_VERSION in subprocess.run([str(uv), "--version"], capture_output=True, text=True, check=False).stdout
+    ):
         return uv
     say(f"installing uv {UV_VERSION}")
     shutil.rmtree(folder, ignore_errors=True)

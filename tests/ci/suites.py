@@ -48,7 +48,9 @@ class Suite:
 
 def environment(venv: str) -> dict[str, str]:
     """Return the variables of a step: one tool environment on PATH, and settings of this checkout only."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_", "PYTEST_"))}
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_", "PYTEST_"))
+    }
     folder = ENVIRONMENTS[venv][0]
     # A command line setting that points nowhere makes every terraform command fail.
     if not Path(env.get("TF_CLI_CONFIG_FILE", "/")).exists():
