@@ -80,7 +80,7 @@ def run_step(suite: str, step: Step, log_path: Path) -> tuple[int, Counts]:
         process = subprocess.Popen(
             argv,
             cwd=ROOT / step.cwd,
-            env=environment(step.venv) | step.env,
+            env=environment(step.venv) | dict(step.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -107,7 +107,8 @@ def run_suite(suite: Suite) -> Result:
     """Run every step of a suite, failed ones included, and add up."""
     log_path = LOGS / f"{suite.name}.log"
     log_path.write_text("")
-    started, counts, failed = time.monotonic(), Counts(), []
+    failed: list[str] = []
+    started, counts = time.monotonic(), Counts()
     for step in suite.steps():
         if step.only_after_success and failed:
             print(f"=== {suite.name}: {step.name}: not run, {failed[0]} failed", flush=True)
@@ -127,8 +128,9 @@ def summary(results: Sequence[Result], seconds: float) -> str:
     lines = ["", f"{'suite':<14}{'result':<8}{'seconds':>8}{'passed':>8}{'failed':>8}{'skipped':>9}"]
     for result in results:
         word, numbers = "ok" if result.green else "FAILED", result.counts
-        row = f"{result.suite:<14}{word:<8}{result.seconds:>8.0f}{numbers.passed:>8}{numbers.failed:>8}{numbers.skipped:>9}"
-        lines.append(f"{row}  {'; '.join(result.failed_steps)}".rstrip())
+        row = f"{result.suite:<14}{word:<8}{result.seconds:>8.0f}"
+        row += f"{numbers.passed:>8}{numbers.failed:>8}{numbers.skipped:>9}  {'; '.join(result.failed_steps)}"
+        lines.append(row.rstrip())
     red = [result.suite for result in results if not result.green]
     verdict = f"FAILED: {', '.join(red)} (see build/logs/)" if red else "all suites are green"
     return "\n".join([*lines, f"{verdict}, {seconds:.0f} s"])

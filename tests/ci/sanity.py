@@ -21,7 +21,7 @@ from tests.ci.setup import BUILD
 # What ansible-core 2.21 runs on a collection. Fewer means that something was left out.
 EXPECTED = 24
 HOME = BUILD / "cache" / "ansible-test-home"
-PIP_STAND_IN = """# Stands in for the get-pip.py that ansible-test would download: installs from the wheel inside ensurepip.
+PIP_STAND_IN = """# Stands in for the get-pip.py that ansible-test would download: installs from ensurepip's wheel.
 import ensurepip
 import pathlib
 import sys

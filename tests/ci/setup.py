@@ -85,16 +85,14 @@ def missing_packages() -> list[str]:
 def ensure_uv() -> Path:
     """Install uv into an environment of its own and return its path."""
     folder = BUILD / "venv-uv"
-    uv = folder / "bin" / "uv"
-    if (
-        uv.exists()
-        and UV_VERSION in subprocess.run([str(uv), "--version"], capture_output=True, text=True, check=False).stdout
-    ):
+    uv, stamp = folder / "bin" / "uv", folder / ".version"
+    if uv.exists() and stamp.exists() and stamp.read_text() == UV_VERSION:
         return uv
     say(f"installing uv {UV_VERSION}")
     shutil.rmtree(folder, ignore_errors=True)
     run([sys.executable, "-m", "venv", str(folder)])
     run([str(folder / "bin" / "python"), "-m", "pip", "install", "-q", f"uv=={UV_VERSION}"])
+    stamp.write_text(UV_VERSION)
     return uv
 
 
@@ -153,7 +151,7 @@ def ensure_link() -> None:
     link = ROOT / ".ansible" / "collections" / "ansible_collections" / "billing" / "infrastructure"
     link.parent.mkdir(parents=True, exist_ok=True)
     target = os.path.relpath(ROOT, link.parent)
-    if link.is_symlink() and os.readlink(link) == target:
+    if link.is_symlink() and link.readlink() == Path(target):
         return
     link.unlink(missing_ok=True)
     link.symlink_to(target)

@@ -88,12 +88,9 @@ def test_readme_names_every_variable(role: Path) -> None:
 def test_every_plugin_documents_itself(plugin: Path) -> None:
     texts: dict[str, str] = {}
     for node in ast.parse(plugin.read_text()).body:
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and isinstance(node.value, ast.Constant)
-        ):
-            texts[node.targets[0].id] = str(node.value.value)
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text))):
+                texts[name] = text
     wanted = ["DOCUMENTATION", "EXAMPLES", *(["RETURN"] if plugin in MODULES else [])]
     assert [name for name in wanted if not texts.get(name, "").strip()] == []
     documented = yaml.safe_load(texts["DOCUMENTATION"])
