@@ -9,6 +9,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -88,6 +89,8 @@ class Builder:
 
     def __init__(self) -> None:
         self._base: str | None = None
+        self._built: dict[str, str] = {}
+        self._locks = {name: threading.Lock() for name in RECIPES}
 
     def build(self, names: list[str]) -> dict[str, str]:
         """Build images side by side where they are missing.
@@ -108,9 +111,14 @@ class Builder:
         return False
 
     def _build(self, name: str) -> str:
-        recipe = RECIPES[name]
+        with self._locks[name]:  # python is asked for by itself and by api
+            if name not in self._built:
+                self._built[name] = self._build_once(RECIPES[name])
+            return self._built[name]
+
+    def _build_once(self, recipe: Recipe) -> str:
         parent = self._base_reference() if recipe.parent == "base" else self._build(recipe.parent)
-        reference = f"{REPOSITORY}/{name}:{content_hash(recipe.folder, parent)}"
+        reference = f"{REPOSITORY}/{recipe.name}:{content_hash(recipe.folder, parent)}"
         if not exists(reference):
             with step(f"build image {reference}"):
                 arguments = [f"{recipe.parent_argument}={parent}"]
