@@ -129,7 +129,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     path = Path(module.params["path"])
-    owner, mode = module.params["owner"], int(module.params["mode"], 8)
+    try:
+        owner, mode = module.params["owner"], int(module.params["mode"], 8)
+    except ValueError:
+        module.fail_json(msg=f"the mode {module.params['mode']!r} of {path} is not an octal number such as '0400'")
     if module.params["value"] and module.params["template"] is not None:
         module.fail_json(msg=f"{path}: give either value or template, not both")
     if not path.parent.is_dir() and not module.check_mode:

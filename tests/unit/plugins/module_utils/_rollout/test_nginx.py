@@ -1,0 +1,30 @@
+# Copyright (c) 2026 billing.infrastructure contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The upstream file and the workers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from plugins.module_utils._rollout.nginx import render_upstream, workers
+
+WORKER = "import ctypes,time; time.sleep(30) # worker process"
+
+
+def test_every_replica_is_a_server_that_is_never_marked_down() -> None:
+    text = render_upstream("api", ["10.201.0.11:8000", "10.201.0.12:8000"])
+    assert "    server 10.201.0.11:8000 max_fails=0;\n    server 10.201.0.12:8000 max_fails=0;\n" in text
+    assert "keepalive 0;" in text
+
+
+def test_workers_are_found_below_their_master_only() -> None:
+    child = subprocess.Popen([sys.executable, "-c", WORKER])
+    try:
+        assert child.pid in workers(os.getpid())
+        assert child.pid not in workers(child.pid)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.pid not in workers(os.getpid())
