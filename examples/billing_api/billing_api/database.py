@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 billing.infrastructure contributors
+"""The way to the database: a bounded pool that mends itself, and the check behind /health/db."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import URL
+
+from .settings import Settings
+
+_MIGRATIONS = Path(__file__).parent.parent / "migrations"
+
+
+def connect_args(settings: Settings) -> dict[str, object]:
+    """Return libpq's parameters: nothing waits without a bound, whatever becomes of the server or the network."""
+    args: dict[str, object] = {
+        "application_name": f"billing_api/{settings.slot}",
+        "connect_timeout": int(settings.connect_timeout),
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 5000,  # milliseconds
+        # No server-side prepared statements: they outlive a migration, and a pooler in transaction mode.
+        "prepare_threshold": None,
+    }
+    if "options" not in settings.database_url.query:
+        args["options"] = (
+            f"-c statement_timeout={int(settings.statement_timeout * 1000)}"
+            f" -c lock_timeout={int(settings.lock_timeout * 1000)}"
+            f" -c idle_in_transaction_session_timeout={int(settings.statement_timeout * 1000)}"
+        )
+    return {name: value for name, value in args.items() if name not in settings.database_url.query}
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Build the pool. No connection is made yet: the process starts and is healthy without a database."""
+    return create_engine(
+        settings.database_url,
+        connect_args=connect_args(settings),
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.pool_timeout,
+        pool_recycle=1800,
+        pool_pre_ping=True,
+        hide_parameters=True,  # values of a statement are customers' data: they stay out of errors and logs
+    )
+
+
+def shipped_revisions() -> tuple[str, frozenset[str]]:
+    """Return the schema version that this image's migrations lead to, and every version they know."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
+    if head is None:
+        raise RuntimeError(f"{_MIGRATIONS} holds no migration")
+    return head, frozenset(script.revision for script in scripts.walk_revisions())
+
+
+class DatabaseCheck:
+    """Says whether the database answers and has the schema that this image was made for.
+
+    It uses a connection of its own, opened each time: it must not wait for a pool that is full, and it shall notice a
+    password that no longer works. Requests that come while a check runs share its result.
+    """
+
+    def __init__(self, url: URL, head: str, known: frozenset[str], timeout: float, allow_newer: bool) -> None:
+        self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._head = head
+        self._known = known
+        self._timeout = timeout
+        self._allow_newer = allow_newer
+        self._running: asyncio.Task[str | None] | None = None
+
+    async def reason_against(self) -> str | None:
+        """Return None when all is well, else what is wrong, in at most the timeout."""
+        task = self._running
+        if task is None or task.done():
+            task = self._running = asyncio.create_task(self._probe())
+        done, _ = await asyncio.wait({task}, timeout=self._timeout)
+        if done:
+            return task.result()
+        # Not awaited: psycopg first asks a silent server to cancel, which takes its own time.
+        task.cancel()
+        self._running = None
+        return f"the database does not answer within {self._timeout:g} seconds"
+
+    async def _probe(self) -> str | None:
+        query = b"SELECT version_num FROM alembic_version"
+        try:
+            async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                rows = await (await connection.execute(query)).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return f"the database has no schema yet: this image needs {self._head}"
+        except psycopg.Error as error:
+            return f"the database refuses: {type(error).__name__}"
+        return self._judge({str(row[0]) for row in rows})
+
+    def _judge(self, found: set[str]) -> str | None:
+        if found == {self._head}:
+            return None
+        if self._allow_newer and found and not found & self._known:
+            return None
+        return f"the database has schema {', '.join(sorted(found)) or 'none'}: this image needs {self._head}"
+
+
+def describe(url: URL) -> Mapping[str, str]:
+    """Return what may be logged of the database's address."""
+    return {"database_host": url.host or "", "database_name": url.database or "", "database_user": url.username or ""}
