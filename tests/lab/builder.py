@@ -78,7 +78,11 @@ def _alone() -> Iterator[None]:
     path = Path(tempfile.gettempdir()) / f"billing-lab-images-{os.geteuid()}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("          wait: another lab is building images")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
@@ -96,7 +100,7 @@ class Builder:
         """Build images side by side where they are missing.
 
         Returns:
-            The reference of each one, ``billing-lab/NAME:HASH``. ``api`` is left out while the sample application is missing.
+            The reference of each one, ``billing-lab/NAME:HASH``. There is no ``api`` without the sample application.
         """
         names = [name for name in names if name != "api" or self._has_api()]
         with _alone(), ThreadPoolExecutor(max_workers=len(names) or 1) as pool:
@@ -155,12 +159,11 @@ def _build_base() -> str:
 
 def _mmdebstrap(mirror: str, security: str, authorities: list[Path]) -> list[str]:
     command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates"]
-    for pattern in ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*"):
-        command.append(f"--dpkgopt=path-exclude={pattern}")
+    unwanted = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
+    command += [f"--dpkgopt=path-exclude={pattern}" for pattern in unwanted]
     command += ["--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=force-unsafe-io"]
     command += ['--aptopt=Acquire::Languages "none"', '--aptopt=APT::Install-Recommends "false"']
-    for path in authorities:
-        command.append(f'--customize-hook=copy-in "{path}" /usr/local/share/ca-certificates')
+    command += [f'--customize-hook=copy-in "{path}" /usr/local/share/ca-certificates' for path in authorities]
     if authorities:
         command.append('--customize-hook=chroot "$1" update-ca-certificates')
     command += ["trixie", "-"]

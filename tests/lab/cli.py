@@ -30,12 +30,18 @@ def parse_host(text: str) -> tuple[str, str | None]:
 
 def parser() -> argparse.ArgumentParser:
     """Every command and option."""
-    top = argparse.ArgumentParser(prog="python3 -m tests.lab", description="A lab of real hosts, with a registry, on this machine.")
+    top = argparse.ArgumentParser(prog="python3 -m tests.lab", description="A lab of real hosts on this machine.")
     top.add_argument("--name", default="dev", help="which lab; several live side by side (default: %(default)s)")
     commands = top.add_subparsers(dest="command", required=True)
 
     up = commands.add_parser("up", help="have engine, images, network and registry; plan hosts for Terraform")
-    up.add_argument("--host", type=parse_host, action="append", metavar="NAME[=ADDRESS]", help="a host to plan (default: billing-api1)")
+    up.add_argument(
+        "--host",
+        type=parse_host,
+        action="append",
+        metavar="NAME[=ADDRESS]",
+        help="plan this host (default: billing-api1)",
+    )
     down = commands.add_parser("down", help="remove the lab: containers, volumes, network, files")
     down.add_argument("--purge", action="store_true", help="accepted for symmetry: `down` always removes the data too")
     commands.add_parser("status", help="print what the lab consists of")
@@ -44,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     ssh.add_argument("host")
     ssh.add_argument("remote", nargs=argparse.REMAINDER, metavar="COMMAND")
 
-    host = commands.add_parser("host", help="add, remove, reboot or kill hosts").add_subparsers(dest="action", required=True)
+    hosts = commands.add_parser("host", help="add, remove, reboot or kill hosts")
+    host = hosts.add_subparsers(dest="action", required=True)
     add = host.add_parser("add", help="add a host and wait until it answers on SSH")
     add.add_argument("host")
     add.add_argument("--address")
@@ -92,7 +99,7 @@ def _run(lab: Lab, options: argparse.Namespace) -> None:
             command = [*lab.host(options.host).ssh_command(), *options.remote]
             if not options.remote and sys.stdin.isatty():
                 command.insert(1, "-t")
-            os.execvp(command[0], command)
+            os.execvp(command[0], command)  # noqa: S606 (the terminal becomes that of ssh)
         case "host":
             _run_host(lab, options)
         case "push":

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 billing.infrastructure contributors
-"""The few things that the registry and the hosts ask of the engine: labelled containers, volumes, files put into them."""
+"""What the registry and the hosts ask of the engine: labelled containers and volumes, files put into containers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def inspect(container: str) -> dict[str, Any] | None:
         return None
     result: dict[str, Any] = json.loads(found.stdout)[0]
     return result
+
+
+def state(container: str) -> str:
+    """What a container does: running, exited, ... or absent."""
+    found = inspect(container)
+    return str(found["State"]["Status"]) if found else "absent"
 
 
 def create(name: str, lab: str, image: str, options: Sequence[str], labels: Mapping[str, str]) -> None:

@@ -40,8 +40,7 @@ class Host:
     @property
     def state(self) -> str:
         """What its container does: running, exited, ... or absent."""
-        found = containers.inspect(self.container)
-        return str(found["State"]["Status"]) if found else "absent"
+        return containers.state(self.container)
 
     def host_key(self) -> str:
         """Its public host key, made on first use: known before the host exists."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import string
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def ensure_password(path: Path) -> str:
 
 def bcrypt(password: str) -> str:
     """Hash a password the way an htpasswd file for the registry wants it; it travels on standard input only."""
-    salt = "".join(secrets.choice("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") for _ in range(21))
+    alphabet = f"./{string.ascii_letters}{string.digits}"
+    salt = "".join(secrets.choice(alphabet) for _ in range(21))
     # Python 3.13 has no crypt any more; every Debian has perl-base, and libcrypt knows bcrypt
     program = "chomp(my $p = <STDIN>); chomp(my $s = <STDIN>); print crypt($p, $s)"
     return run(["perl", "-e", program], input_text=f"{password}\n$2b$05${salt}.\n").stdout
@@ -55,15 +57,16 @@ def ensure_authority(folder: Path, name: str) -> tuple[Path, Path]:
     certificate, key = folder / "ca.crt", folder / "ca.key"
     if not certificate.exists() or not key.exists():
         _openssl_key(key)
-        run(
-            ["openssl", "req", "-x509", "-new", "-key", str(key), "-sha256", "-days", _DAYS, "-out", str(certificate)]
-            + ["-subj", f"/CN=billing lab {name}", "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0"]
-            + ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        )
+        command = ["openssl", "req", "-x509", "-new", "-key", str(key), "-sha256", "-days", _DAYS]
+        command += ["-subj", f"/CN=billing lab {name}", "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0"]
+        command += ["-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", str(certificate)]
+        run(command)
     return certificate, key
 
 
-def ensure_certificate(folder: Path, authority: tuple[Path, Path], stem: str, names: Mapping[str, str]) -> tuple[Path, Path]:
+def ensure_certificate(
+    folder: Path, authority: tuple[Path, Path], stem: str, names: Mapping[str, str]
+) -> tuple[Path, Path]:
     """Make a server certificate signed by the lab's authority.
 
     Args:
@@ -84,11 +87,20 @@ def ensure_certificate(folder: Path, authority: tuple[Path, Path], stem: str, na
     _openssl_key(key)
     request.write_text(extensions)
     signing = run(["openssl", "req", "-new", "-key", str(key), "-subj", f"/CN={stem}"]).stdout
-    run(
-        ["openssl", "x509", "-req", "-CA", str(authority[0]), "-CAkey", str(authority[1]), "-days", _DAYS, "-sha256"]
-        + ["-set_serial", str(secrets.randbits(120)), "-extfile", str(request), "-out", str(certificate)],
-        input_text=signing,
-    )
+    command = [
+        "openssl",
+        "x509",
+        "-req",
+        "-CA",
+        str(authority[0]),
+        "-CAkey",
+        str(authority[1]),
+        "-days",
+        _DAYS,
+        "-sha256",
+    ]
+    command += ["-set_serial", str(secrets.randbits(120)), "-extfile", str(request), "-out", str(certificate)]
+    run(command, input_text=signing)
     return certificate, key
 
 

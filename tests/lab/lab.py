@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ipaddress import IPv4Network
@@ -19,7 +19,7 @@ from tests.lab import containers, engine, keys, network
 from tests.lab.builder import Builder
 from tests.lab.hosts import Host
 from tests.lab.registry import HOSTNAME, PORT, USER, Registry
-from tests.lab.shell import LabError, run, say, step
+from tests.lab.shell import LabError, run, step
 
 ROOT = Path(__file__).parents[2]
 DEFAULT_HOSTS = ("billing-api1",)
@@ -45,7 +45,8 @@ class Lab:
         """Have the engine, the images, the network and the registry, and plan hosts for Terraform to add.
 
         Args:
-            hosts: name -> address (or None: the next free one) of the hosts that ``terraform.tfvars.json`` names.
+            hosts: name -> address (or None: the next free one) of the hosts that ``terraform.tfvars.json`` names;
+                without any, those of the last time. Hosts that are added by hand are not in it: they are not Terraform's.
         """
         engine.ensure(self.labs_dir)
         with self._alone():
@@ -56,9 +57,11 @@ class Lab:
             registry.ensure(images["registry"], self.network)
             with ThreadPoolExecutor(max_workers=2) as pool:
                 list(pool.map(lambda name: registry.push(images[name], IMAGES[name]), set(images) & set(IMAGES)))
-            for name, address in (hosts or dict.fromkeys(DEFAULT_HOSTS)).items():
+            planned = hosts or dict.fromkeys(self._planned() or DEFAULT_HOSTS)
+            for name, address in planned.items():
                 self._plan(name, address)
             self._write_files()
+            self._write_terraform_variables(planned)
 
     def down(self) -> None:
         """Remove every trace of the lab: containers, volumes, network, files. Images stay for the next lab."""
@@ -78,10 +81,12 @@ class Lab:
         """A table of what the lab consists of."""
         rows = [("NAME", "ADDRESS", "STATE", "CONTAINER")]
         if self.network in containers.names("network", self.name):
-            rows.append(("registry", f"{self.registry.address}:{PORT}", _state(self.registry.container), self.registry.container))
+            registry = self.registry
+            rows.append(("registry", f"{registry.address}:{PORT}", registry.state, registry.container))
         rows += [(host.name, host.address, host.state, host.container) for host in self.hosts()]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+        padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+        return "\n".join("  ".join(row).rstrip() for row in padded)
 
     # -- the parts
 
@@ -117,7 +122,7 @@ class Lab:
         return host
 
     def remove_host(self, name: str, purge: bool = False) -> None:
-        """Destroy a host. Address, host key and (unless ``purge``) data stay reserved for the next host of this name."""
+        """Destroy a host. Its address, host key and data wait for the next host of this name, unless ``purge``."""
         known = self._addresses()
         self._host(name, known.get(name, "")).remove(purge)
         if purge:
@@ -130,7 +135,7 @@ class Lab:
                 self._write_files()
 
     def push_variant(self, tag: str, environment: Mapping[str, str], source: str = IMAGES["api"]) -> str:
-        """Publish the sample API once more as ``billing-api:TAG`` with other environment variables; return the digest."""
+        """Publish the sample API once more as ``billing-api:TAG`` with more environment; return the digest."""
         repository, _, source_tag = source.rpartition(":")
         return self.registry.push_variant(f"{repository}:{tag}", environment, source_tag)
 
@@ -152,9 +157,12 @@ class Lab:
         wanted = address or known.get(name) or network.next_host_address(self.subnet, known.values())
         for other, taken in known.items():
             if taken == wanted and other != name:
-                raise LabError(f"address {wanted} belongs to host {other}: choose another one, or none for the next free one")
-        if wanted not in {network.address(self.subnet, number) for number in range(network.FIRST_HOST, 128)}:
-            raise LabError(f"address {wanted} is not among the host addresses of {self.subnet} (.{network.FIRST_HOST} to .127)")
+                raise LabError(
+                    f"address {wanted} belongs to host {other}: choose another, or none for the next free one"
+                )
+        usable = network.host_addresses(self.subnet)
+        if wanted not in usable:
+            raise LabError(f"address {wanted} is not among those for hosts, {usable[0]} to {usable[-1]}")
         self._host(name, wanted).host_key()
         self._save_addresses({**known, name: wanted})
 
@@ -167,17 +175,9 @@ class Lab:
         keys.write_private(self.dir / "hosts.json", json.dumps(addresses, indent=2, sort_keys=True) + "\n")
 
     def _write_files(self) -> None:
-        """Write what SSH, Terraform and Ansible read about the lab."""
-        hosts = self.hosts()
-        known = "".join(f"{host.address},{host.name} {host.host_key()}\n" for host in hosts)
+        """Write what SSH and Ansible read about the lab."""
+        known = "".join(f"{host.address},{host.name} {host.host_key()}\n" for host in self.hosts())
         keys.write_private(self.ssh_dir / "known_hosts", known)
-        variables = {
-            "lab_name": self.name,
-            "hosts": {host.name: {"address": host.address, "host_keys": [host.host_key()]} for host in hosts},
-            "ssh_private_key_file": "ssh/id_ed25519",
-            "known_hosts_file": "ssh/known_hosts",
-        }
-        keys.write_private(self.dir / "terraform.tfvars.json", json.dumps(variables, indent=2) + "\n")
         inventory = {"plugin": "billing.infrastructure.terraform_outputs", "state_file": "../terraform.tfstate"}
         keys.write_private(self.dir / "inventory" / "terraform_outputs.yml", json.dumps(inventory, indent=2) + "\n")
         group = {
@@ -195,6 +195,21 @@ class Lab:
         }
         keys.write_private(self.dir / "inventory" / "group_vars" / "billing.yml", json.dumps(group, indent=2) + "\n")
 
+    def _planned(self) -> list[str]:
+        """Hosts that Terraform knows about."""
+        path = self.dir / "terraform.tfvars.json"
+        return list(json.loads(path.read_text())["hosts"]) if path.exists() else []
+
+    def _write_terraform_variables(self, names: Iterable[str]) -> None:
+        hosts = [self.host(name) for name in names]
+        variables = {
+            "lab_name": self.name,
+            "hosts": {host.name: {"address": host.address, "host_keys": [host.host_key()]} for host in hosts},
+            "ssh_private_key_file": "ssh/id_ed25519",  # from the folder of the state file
+            "known_hosts_file": "ssh/known_hosts",
+        }
+        keys.write_private(self.dir / "terraform.tfvars.json", json.dumps(variables, indent=2) + "\n")
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Terraform adds hosts side by side: one at a time writes the files. The kernel frees the lock when we die."""
@@ -209,9 +224,4 @@ class Lab:
 
 def _check_name(what: str, name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise LabError(f"{what} name {name!r}: lower-case letters, digits and dashes, a letter first, at most 30 characters")
-
-
-def _state(container: str) -> str:
-    found = containers.inspect(container)
-    return str(found["State"]["Status"]) if found else "absent"
+        raise LabError(f"{what} name {name!r}: lower-case letters, digits and dashes, a letter first, at most 30")

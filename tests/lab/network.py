@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 from tests.lab.shell import LabError, run
 
@@ -30,7 +30,7 @@ def choose_subnet(name: str, taken: Iterable[IPv4Network]) -> IPv4Network:
     for subnet in candidates(name):
         if not any(subnet.overlaps(other) for other in occupied):
             return subnet
-    raise LabError(f"no free /24 is left in {POOL}: remove labs that are not needed (`python -m tests.lab --name X down`)")
+    raise LabError(f"no free /24 is left in {POOL}: remove labs that are not needed (`down`)")
 
 
 def address(subnet: IPv4Network, number: int) -> str:
@@ -43,12 +43,17 @@ def dynamic_range(subnet: IPv4Network) -> IPv4Network:
     return list(subnet.subnets(prefixlen_diff=1))[1]
 
 
+def host_addresses(subnet: IPv4Network) -> list[str]:
+    """Every address that a host may have, the lowest first."""
+    return [address(subnet, number) for number in range(FIRST_HOST, 128)]
+
+
 def next_host_address(subnet: IPv4Network, used: Iterable[str]) -> str:
     """The lowest host address that is not used yet."""
     occupied = set(used)
-    for number in range(FIRST_HOST, 128):
-        if address(subnet, number) not in occupied:
-            return address(subnet, number)
+    for candidate in host_addresses(subnet):
+        if candidate not in occupied:
+            return candidate
     raise LabError(f"no address is left in {subnet}")
 
 
@@ -60,12 +65,9 @@ def ensure_network(network: str, name: str) -> tuple[IPv4Network, bool]:
     refused: list[IPv4Network] = []
     while True:
         subnet = choose_subnet(name, [*_taken(), *refused])
-        created = run(
-            ["docker", "network", "create", "--driver", "bridge", "--label", f"billing.lab={name}"]
-            + ["--subnet", str(subnet), "--gateway", address(subnet, GATEWAY), "--ip-range", str(dynamic_range(subnet))]
-            + [network],
-            check=False,
-        )
+        command = ["docker", "network", "create", "--driver", "bridge", "--label", f"billing.lab={name}"]
+        command += ["--subnet", str(subnet), "--gateway", address(subnet, GATEWAY)]
+        created = run([*command, "--ip-range", str(dynamic_range(subnet)), network], check=False)
         if created.returncode == 0:
             return subnet, True
         if "overlap" not in created.stderr:
@@ -88,15 +90,23 @@ def _subnet_of(network: str) -> IPv4Network | None:
     return IPv4Network(json.loads(found.stdout)[0]["IPAM"]["Config"][0]["Subnet"])
 
 
+def parse_routes(table: str) -> list[IPv4Network]:
+    """Networks that this machine has a route to, from the text of /proc/net/route; the default route left out."""
+    found = []
+    for line in table.splitlines()[1:]:
+        columns = line.split()
+        destination, mask = (IPv4Address(int(columns[index], 16).to_bytes(4, "little")) for index in (1, 7))
+        if int(mask):
+            found.append(IPv4Network(f"{destination}/{mask}"))
+    return found
+
+
 def _taken() -> list[IPv4Network]:
-    """Subnets of every Docker network and every route of this machine, the default route left out."""
+    """Subnets of every Docker network and every route of this machine of this machine."""
     words: list[str] = []
     identifiers = run(["docker", "network", "ls", "--quiet"]).stdout.split()
     if identifiers:
         for entry in json.loads(run(["docker", "network", "inspect", *identifiers], check=False).stdout or "[]"):
             words += [part.get("Subnet", "") for part in entry["IPAM"]["Config"] or []]
-    with open("/proc/net/route") as routes:
-        for line in routes.readlines()[1:]:
-            destination, mask = (int(line.split()[index], 16).to_bytes(4, "little") for index in (1, 7))
-            words.append(f"{ipaddress.IPv4Address(destination)}/{ipaddress.IPv4Address(mask)}")
-    return [IPv4Network(word) for word in words if "." in word and not word.endswith("/0.0.0.0")]
+    networks = [IPv4Network(word) for word in words if "." in word]
+    return networks + parse_routes(Path("/proc/net/route").read_text())

@@ -42,13 +42,18 @@ class Registry:
         """Speak to the registry from this machine."""
         return Client(self.address, PORT, self.folder / "ca.crt", USER, self.password)
 
+    @property
+    def state(self) -> str:
+        """What its container does: running, exited, ... or absent."""
+        return containers.state(self.container)
+
     @staticmethod
     def reference(image: str) -> str:
         """How hosts name an image, ``NAME:TAG`` -> ``registry.lab:5000/NAME:TAG``."""
         return f"{HOSTNAME}:{PORT}/{image}"
 
     def ensure(self, image: str, network: str) -> None:
-        """Have the registry run from this image; it is made anew, with its images kept, when something about it changed."""
+        """Have the registry run from this image; it is made anew, its images kept, when something about it changed."""
         with step("registry") as current:
             authority = keys.ensure_authority(self.folder, self.lab)
             certificate, key = keys.ensure_certificate(
@@ -142,7 +147,8 @@ class Registry:
         while not self.client.ready():
             if time.monotonic() > deadline:
                 logs = run(["docker", "logs", "--tail", "10", self.container], check=False)
-                raise LabError(f"the registry does not answer after {_READY_SECONDS:.0f} s:\n{logs.stderr}{logs.stdout}")
+                said = logs.stderr + logs.stdout
+                raise LabError(f"the registry does not answer after {_READY_SECONDS:.0f} s:\n{said}")
             time.sleep(0.1)
 
 
