@@ -31,8 +31,10 @@ def wait_serving(docker: Docker, services: Sequence[str], timeout: float) -> lis
     while True:
         found = {container.service: container for container in docker.containers() if container.service in services}
         for container in found.values():
-            if container.state in ("exited", "dead") or container.restarts > 0 or container.health == "unhealthy":
-                raise _unhealthy(docker, container, _words(container))
+            if container.restarts > 0:
+                raise _unhealthy(docker, container, "ended and was restarted by Docker")
+            if container.state in ("exited", "dead") or container.health == "unhealthy":
+                raise _unhealthy(docker, container, f"failed (state: {_words(container)})")
         if len(found) == len(services) and all(container.serving for container in found.values()):
             return [found[service] for service in services]
         if time.monotonic() > deadline:
@@ -40,23 +42,19 @@ def wait_serving(docker: Docker, services: Sequence[str], timeout: float) -> lis
             if late is None:
                 missing = sorted(set(services) - set(found))
                 raise RolloutError("unhealthy", f"no container of {', '.join(missing)} appeared in {timeout:.0f} s")
-            raise _unhealthy(docker, late, f"is not healthy after {timeout:.0f} s ({_words(late)})")
+            raise _unhealthy(docker, late, f"is not healthy after {timeout:.0f} s (state: {_words(late)})")
         time.sleep(_POLL)
 
 
 def _words(container: Container) -> str:
-    if container.restarts:
-        return "ended and was restarted by Docker"
-    return (
-        "reports unhealthy" if container.health == "unhealthy" else f"is {container.state} {container.health}".strip()
-    )
+    return ", ".join(filter(None, (container.state, container.health)))
 
 
 def _unhealthy(docker: Docker, container: Container, what: str) -> RolloutError:
     logs = docker.logs(container)
     known = cause("\n".join(logs))
     code, advice = known or ("unhealthy", "its last log lines are in failure.logs")
-    last = f" Last line: {logs[-1]}" if logs else " It wrote nothing."
+    last = f" Last line: {logs[-1][:300]}" if logs else " It wrote nothing."
     return RolloutError(
         code,
         f"the new container of {container.service} ({container.image}) {what}; {advice}.{last}",
