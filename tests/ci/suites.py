@@ -59,6 +59,7 @@ def environment(venv: str) -> dict[str, str]:
         "PATH": f"{folder / 'bin'}:{env.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(folder),
         "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
         "ANSIBLE_INJECT_FACT_VARS": "false",
@@ -99,7 +100,7 @@ def lint() -> list[Step]:
         Step("mypy", ("mypy", "plugins", "tests/ci", "tests/lab")),
         Step("yamllint", ("yamllint", "--strict", ".")),
         Step("shellcheck", ("shellcheck", *shell_scripts())),
-        Step("reuse", ("reuse", "lint", "--quiet")),
+        Step("reuse", ("reuse", "lint", "--lines")),
         Step("ansible-lint", ("ansible-lint", "--profile", "production", "--offline", "--strict")),
     ]
 
