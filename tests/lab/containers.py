@@ -40,13 +40,23 @@ def state(container: str) -> str:
     return str(found["State"]["Status"]) if found else "absent"
 
 
-def create(name: str, lab: str, image: str, options: Sequence[str], labels: Mapping[str, str]) -> None:
-    """Create a container without starting it."""
+def start_new(
+    name: str, lab: str, image: str, options: Sequence[str], labels: Mapping[str, str], files: Mapping[str, File]
+) -> None:
+    """Create a container, put files into it and start it."""
     marks = [word for key, value in {LABEL: lab, **labels}.items() for word in ("--label", f"{key}={value}")]
     run(["docker", "create", "--name", name, *marks, *options, image])
+    _put_files(name, files)
+    run(["docker", "start", name])
 
 
-def put_files(container: str, files: Mapping[str, File]) -> None:
+def remove_unfinished(container: str) -> None:
+    """Remove a container that was created but never started: whoever made it was killed before it was complete."""
+    if state(container) == "created":
+        run(["docker", "rm", container])
+
+
+def _put_files(container: str, files: Mapping[str, File]) -> None:
     """Copy files into a container as an archive on standard input: their content is in no argument and no layer."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

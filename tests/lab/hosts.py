@@ -49,15 +49,17 @@ class Host:
     def add(self, image: str, network: str, registry_address: str) -> None:
         """Create and start the host unless it runs, and wait until it answers on SSH."""
         with step(f"host {self.name} ({self.address})") as current:
+            containers.remove_unfinished(self.container)
             found = containers.inspect(self.container)
             if found is None:
                 self._create(image, network, registry_address)
             elif self.address not in _addresses(found):
                 raise LabError(f"host {self.name} exists with another address: run `host remove {self.name}` first")
-            if found is None or not found["State"]["Running"]:
+            elif not found["State"]["Running"]:
                 run(["docker", "start", self.container])
             elif self.answers():
                 current.text = f"host {self.name} ({self.address}): unchanged"
+                return
             self.wait()
 
     def _create(self, image: str, network: str, registry_address: str) -> None:
@@ -75,15 +77,12 @@ class Host:
         public = self.host_key()
         private = (self.ssh_dir / f"{self.name}_ed25519").read_text()
         client = keys.ensure_ssh_key(self.ssh_dir / "id_ed25519", f"lab {self.lab}")
-        containers.create(self.container, self.lab, image, options, {"billing.lab.host": self.name})
-        containers.put_files(
-            self.container,
-            {
-                "/etc/ssh/ssh_host_ed25519_key": File(private),
-                "/etc/ssh/ssh_host_ed25519_key.pub": File(f"{public} {self.name}\n", 0o644),
-                "/root/.ssh/authorized_keys": File(f"{client} lab\n"),
-            },
-        )
+        files = {
+            "/etc/ssh/ssh_host_ed25519_key": File(private),
+            "/etc/ssh/ssh_host_ed25519_key.pub": File(f"{public} {self.name}\n", 0o644),
+            "/root/.ssh/authorized_keys": File(f"{client} lab\n"),
+        }
+        containers.start_new(self.container, self.lab, image, options, {"billing.lab.host": self.name}, files)
 
     def remove(self, purge: bool = False) -> None:
         """Destroy the host. Its data volume is kept for the next host of this name, unless ``purge``."""

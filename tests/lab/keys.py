@@ -46,8 +46,9 @@ def bcrypt(password: str) -> str:
 
 def ensure_ssh_key(path: Path, comment: str) -> str:
     """Make an ed25519 key pair unless it exists; return the public key without its comment."""
-    if not path.exists():
+    if not path.with_name(path.name + ".pub").exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.unlink(missing_ok=True)  # half of a pair, from a run that was killed
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
 
@@ -84,6 +85,7 @@ def ensure_certificate(
     )
     if certificate.exists() and request.exists() and request.read_text() == extensions:
         return certificate, key
+    certificate.unlink(missing_ok=True)
     _openssl_key(key)
     request.write_text(extensions)
     signing = run(["openssl", "req", "-new", "-key", str(key), "-subj", f"/CN={stem}"]).stdout

@@ -46,7 +46,7 @@ class Lab:
 
         Args:
             hosts: name -> address (or None: the next free one) of the hosts that ``terraform.tfvars.json`` names;
-                without any, those of the last time. Hosts that are added by hand are not in it: they are not Terraform's.
+                without any, those of the last time. Hosts that are added by hand are not in it.
         """
         engine.ensure(self.labs_dir)
         with self._alone():
@@ -73,7 +73,7 @@ class Lab:
                 for volume in containers.names("volume", self.name):
                     containers.remove_volume(volume)
                 for left in containers.names("network", self.name):
-                    run(["docker", "network", "rm", left])
+                    network.remove(left)
             engine.stop_own(self.labs_dir)
         shutil.rmtree(self.dir, ignore_errors=True)
 

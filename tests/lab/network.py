@@ -90,6 +90,15 @@ def _subnet_of(network: str) -> IPv4Network | None:
     return IPv4Network(json.loads(found.stdout)[0]["IPAM"]["Config"][0]["Subnet"])
 
 
+def remove(network: str) -> None:
+    """Remove a network that nothing uses any more."""
+    done = run(["docker", "network", "rm", network], check=False)
+    if done.returncode != 0:
+        found = json.loads(run(["docker", "network", "inspect", network]).stdout)[0]
+        users = ", ".join(sorted(user["Name"] for user in found["Containers"].values())) or done.stderr.strip()
+        raise LabError(f"the network {network} is still used by {users}: remove that first")
+
+
 def parse_routes(table: str) -> list[IPv4Network]:
     """Networks that this machine has a route to, from the text of /proc/net/route; the default route left out."""
     found = []

@@ -66,6 +66,7 @@ class Registry:
             if not htpasswd.exists():
                 keys.write_private(htpasswd, f"{USER}:{keys.bcrypt(self.password)}\n")
             wanted = content_hash(self.folder / "registry", image, self.address)
+            containers.remove_unfinished(self.container)
             found = containers.inspect(self.container)
             if found and found["Config"]["Labels"].get("billing.lab.content") == wanted:
                 if not found["State"]["Running"]:
@@ -98,9 +99,7 @@ class Registry:
         options += ["--restart", "unless-stopped", "--volume", f"{self.container}:/var/lib/registry"]
         for name, value in environment.items():
             options += ["--env", f"{name}={value}"]
-        containers.create(self.container, self.lab, image, options, {"billing.lab.content": content})
-        containers.put_files(self.container, files)
-        run(["docker", "start", self.container])
+        containers.start_new(self.container, self.lab, image, options, {"billing.lab.content": content}, files)
 
     def start(self) -> None:
         """Start a stopped registry and wait until it answers."""
