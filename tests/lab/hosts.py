@@ -15,7 +15,20 @@ from tests.lab.containers import File
 from tests.lab.shell import LabError, run, step
 
 _BOOT_SECONDS = 60.0
-_NO_CAPABILITY = "SYS_RESOURCE"  # some engines may not grant it, --privileged would ask for it
+# What systemd, nftables and a Docker engine inside need beyond Docker's own default. Not --privileged and not ALL: some
+# engines may not grant CAP_SYS_RESOURCE and refuse both; nor should a host set the clock or load modules.
+_CAPABILITIES = (
+    "AUDIT_READ",
+    "DAC_READ_SEARCH",
+    "IPC_LOCK",
+    "MAC_ADMIN",
+    "NET_ADMIN",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_PTRACE",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,9 @@ class Host:
     def _create(self, image: str, network: str, registry_address: str) -> None:
         options = ["--hostname", self.name, "--network", network, "--ip", self.address]
         options += ["--add-host", f"registry.lab:{registry_address}", "--restart", "unless-stopped"]
-        options += ["--cap-add", "ALL", "--cap-drop", _NO_CAPABILITY, "--cgroupns", "private"]
+        options += ["--cgroupns", "private"]
+        for capability in _CAPABILITIES:
+            options += ["--cap-add", capability]
         for setting in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
             options += ["--security-opt", setting]
         options += ["--device-cgroup-rule", "a *:* rwm"]
