@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
 
 from .settings import Settings
 
-_MIGRATIONS = Path(__file__).parent.parent / "migrations"
+_MIGRATIONS = Path(__file__).parent.parent / "migrations" / "versions"
+_REVISION = re.compile(r"^(revision|down_revision) = (?:None|['\"](\w+)['\"])$", re.MULTILINE)
 
 
 def connect_args(settings: Settings) -> dict[str, object]:
@@ -54,15 +54,20 @@ def make_engine(settings: Settings) -> Engine:
     )
 
 
-def shipped_revisions() -> tuple[str, frozenset[str]]:
-    """Return the schema version that this image's migrations lead to, and every version they know."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    scripts = ScriptDirectory.from_config(config)
-    head = scripts.get_current_head()
-    if head is None:
-        raise RuntimeError(f"{_MIGRATIONS} holds no migration")
-    return head, frozenset(script.revision for script in scripts.walk_revisions())
+def shipped_revisions(folder: Path = _MIGRATIONS) -> tuple[str, frozenset[str]]:
+    """Return the schema version that this image's migrations lead to, and every version they know.
+
+    It reads the files' own lines: to ask Alembic would cost a fifth of the start. A test holds it to Alembic's answer.
+
+    Raises:
+        RuntimeError: the migrations do not lead to one version.
+    """
+    lines = [match for file in folder.glob("*.py") for match in _REVISION.findall(file.read_text(encoding="utf-8"))]
+    known = frozenset(value for name, value in lines if name == "revision")
+    heads = known - {value for name, value in lines if name == "down_revision"}
+    if len(heads) != 1:
+        raise RuntimeError(f"the migrations in {folder} lead to {sorted(heads)}, not to one version")
+    return next(iter(heads)), known
 
 
 class DatabaseCheck:

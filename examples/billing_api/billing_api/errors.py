@@ -113,9 +113,14 @@ def _on_database_error(_request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
+def _on_defect(_request: Request, _error: Exception) -> JSONResponse:
+    return problem(500, "internal_error", "this is our fault: the log knows more")
+
+
 def register(app: FastAPI) -> None:
     """Let every error of the application leave it as problem details."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(exc.SQLAlchemyError, _on_database_error)
+    app.add_exception_handler(Exception, _on_defect)  # Starlette raises it again for observe.py, which logs it

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -14,7 +15,7 @@ from sqlalchemy import Engine
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import problem
+from .errors import unavailable
 from .settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -62,23 +63,27 @@ class Observe:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         started = time.perf_counter()
-        status = 0
+        status, complete = 0, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the grace after SIGTERM is over, see __main__.py
+            if status:
+                raise
+            await unavailable("the server stops before this is done")(scope, receive, send_with_id)
         except Exception:
             _log.exception("unhandled error", extra={"data": self._facts(scope, request_id)})
-            if status:  # too late to answer otherwise: the connection must break
+            if not complete:
                 raise
-            await problem(500, "internal_error", "this is our fault: the log knows more")(scope, receive, send_with_id)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, request_id, status or 499, time.perf_counter() - started)
