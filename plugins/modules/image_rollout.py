@@ -206,8 +206,8 @@ def main() -> None:
         required_if=[("strategy", "blue_green", ["slot_addresses"])],
         supports_check_mode=True,
     )
-    wanted = intent_of(module.params)
     try:
+        wanted = intent_of(module.params)
         if module.check_mode:
             outcome = engine(module).predict(wanted, module.params["pending_config"])
         else:

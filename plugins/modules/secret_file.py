@@ -147,11 +147,14 @@ def main() -> None:
     rewrite = content is None or content != current
     repair = status is None or (status.st_uid, status.st_mode & 0o7777) != (owner, mode)
     if not module.check_mode and content is not None:
-        if rewrite:
-            write_atomic(path, content.encode(), mode)
-        if rewrite or repair:
-            os.chown(path, owner, -1)
-            path.chmod(mode)
+        try:
+            if rewrite:
+                write_atomic(path, content.encode(), mode)
+            if rewrite or repair:
+                os.chown(path, owner, -1)
+                path.chmod(mode)
+        except OSError as error:
+            module.fail_json(msg=f"cannot write {path}: {error.strerror}; the secret that was there is still in place")
     old = "absent" if status is None else "(another secret)" if rewrite else "(the same secret)"
     module.exit_json(
         changed=rewrite or repair,

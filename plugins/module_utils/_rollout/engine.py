@@ -9,6 +9,7 @@ Every step either leaves the live release as it was or can be repeated, so that 
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -79,9 +80,9 @@ class Engine:
         before = _recorded(values, intent, slot)
         try:
             digest = registry.resolve(Reference.parse(intent.image), self.files)
-        except RolloutError:
-            # On a pristine host the registry's CA and credentials are themselves still to be installed.
-            if self.docker.installed():
+        except RolloutError as error:
+            # Before the first release the registry's CA and credentials may themselves be still to be installed.
+            if before or error.code not in ("registry_unreachable", "registry_unauthorized"):
                 raise
             return Outcome(True, before, None, slot or SLOTS[0] if intent.slotted else "")
         after = Release(Reference.parse(intent.image).at(digest), self._config_hash(intent))
@@ -97,8 +98,19 @@ class Engine:
         Raises:
             RolloutError: nothing of the live release was changed, or it was put back.
         """
+        try:
+            return self._apply(intent)
+        except OSError as error:
+            code = "disk_full" if error.errno == errno.ENOSPC else "io_failed"
+            raise RolloutError(
+                code, f"cannot write the state of {intent.service}: {error}; free space or repair it, then run again"
+            ) from error
+
+    def _apply(self, intent: Intent) -> Outcome:
         clock = _Timeline()
         reference = Reference.parse(intent.image)
+        if not self.docker.installed():
+            raise RolloutError("docker_missing", "there is no docker command on this host; run role docker first")
         with self.store.locked(intent.timeout):
             self.store.prepare()
             values = self.store.read()
@@ -138,11 +150,9 @@ class Engine:
         """Whether exactly the wanted release serves, and nothing of the other slot is left."""
         if intent.slotted and not slot:
             return False
-        services = intent.services(slot)
-        leftover = intent.services(other_slot(slot)) if intent.slotted else []
-        containers = self._running([*services, *leftover])
+        containers = [container for container in self.docker.containers() if intent.owns(container.service)]
         return (
-            sorted(container.service for container in containers) == sorted(services)
+            sorted(container.service for container in containers) == sorted(intent.services(slot))
             and all(c.serving and Release(c.image, c.config_hash) == wanted for c in containers)
             and (intent.strategy != "blue_green" or self._switched_to(intent) == self._switch_to(intent, slot))
         )
@@ -151,18 +161,14 @@ class Engine:
         services = intent.services("")
         self._assign(intent, "", after)
         try:
-            with clock.phase("start"):
-                self._up(services, intent.timeout)
-            with clock.phase("gate"):
-                wait_serving(self.docker, services, intent.timeout)
+            self._start(services, intent.timeout, clock)
         except RolloutError as error:
             if before is None or before.image == after.image:
                 raise
             self.progress(f"{intent.service}: {error.code}; putting {before.id} back")
             with clock.phase("rollback"):
                 self._assign(intent, "", before)
-                self._up(services, intent.timeout)
-                wait_serving(self.docker, services, intent.timeout)
+                self._start(services, intent.timeout, _Timeline())
             raise
 
     def _roll_slot(self, intent: Intent, live: str, before: Release | None, after: Release, clock: _Timeline) -> str:
@@ -172,23 +178,20 @@ class Engine:
         self._assign(intent, idle, after)
         try:
             self._preflight(intent, before, after, services, clock)
-            with clock.phase("start"):
-                self._up(services, intent.timeout)
-            with clock.phase("gate"):
-                wait_serving(self.docker, services, intent.timeout)
+            self._start(services, intent.timeout, clock)
             if intent.strategy == "blue_green":
                 with clock.phase("switch"):
                     self._switch(intent, idle)
         except RolloutError:
             if idle != live:
-                self._remove(services)
+                self._remove(intent, idle)
             raise
         self._go_live(intent, idle)
         with clock.phase("drain"):
             if intent.strategy == "blue_green":
                 for container in self._nginx():
                     nginx.reload(self.docker, container, timeout=max(intent.timeout, 90))
-            self._remove(intent.services(other_slot(idle)))
+            self._remove(intent, other_slot(idle))
         return idle
 
     def _preflight(
@@ -264,11 +267,16 @@ class Engine:
         values["COMPOSE_PROFILES"] = ",".join(profiles)
         self.store.write(values)
 
-    def _up(self, services: list[str], timeout: float) -> None:
-        self._compose("up", "--detach", "--no-deps", *services, timeout=timeout)
+    def _start(self, services: list[str], timeout: float, clock: _Timeline) -> None:
+        """Let the containers of the services be what release.env says, and wait until they serve."""
+        restarts = {container.id: container.restarts for container in self._running(services)}
+        with clock.phase("start"):
+            self._compose("up", "--detach", "--no-deps", *services, timeout=timeout)
+        with clock.phase("gate"):
+            wait_serving(self.docker, services, timeout, restarts)
 
-    def _remove(self, services: list[str]) -> None:
-        containers = self._running(services)
+    def _remove(self, intent: Intent, slot: str) -> None:
+        containers = [container for container in self.docker.containers() if intent.owns(container.service, slot)]
         if containers:
             self.progress(f"stop {', '.join(c.service for c in containers)}")
             ids = [container.id for container in containers]

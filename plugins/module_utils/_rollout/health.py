@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .docker import Docker, cause
 from .release import Container, RolloutError
@@ -14,8 +14,8 @@ from .release import Container, RolloutError
 _POLL = 0.2
 
 
-def wait_serving(docker: Docker, services: Sequence[str], timeout: float) -> list[Container]:
-    """Wait until every service runs and is healthy; return its containers.
+def wait_serving(docker: Docker, services: Sequence[str], timeout: float, restarts: Mapping[str, int]) -> None:
+    """Wait until every service runs and is healthy.
 
     A container that ended or that Docker had to restart fails the gate at once: waiting would not mend it.
 
@@ -23,6 +23,7 @@ def wait_serving(docker: Docker, services: Sequence[str], timeout: float) -> lis
         docker: the engine.
         services: Compose service names.
         timeout: seconds.
+        restarts: restarts that containers had before, by container id; they do not count.
 
     Raises:
         RolloutError: unhealthy (or the cause its log names), with the container's last log lines.
@@ -30,19 +31,20 @@ def wait_serving(docker: Docker, services: Sequence[str], timeout: float) -> lis
     deadline = time.monotonic() + timeout
     while True:
         found = {container.service: container for container in docker.containers() if container.service in services}
-        for container in found.values():
-            if container.restarts > 0:
+        waiting = [container for container in found.values() if not container.serving]
+        if len(found) == len(services) and not waiting:
+            return
+        for container in waiting:
+            if container.restarts > restarts.get(container.id, 0):
                 raise _unhealthy(docker, container, "ended and was restarted by Docker")
             if container.state in ("exited", "dead") or container.health == "unhealthy":
                 raise _unhealthy(docker, container, f"failed (state: {_words(container)})")
-        if len(found) == len(services) and all(container.serving for container in found.values()):
-            return [found[service] for service in services]
         if time.monotonic() > deadline:
-            late = next((c for c in found.values() if not c.serving), None)
-            if late is None:
-                missing = sorted(set(services) - set(found))
-                raise RolloutError("unhealthy", f"no container of {', '.join(missing)} appeared in {timeout:.0f} s")
-            raise _unhealthy(docker, late, f"is not healthy after {timeout:.0f} s (state: {_words(late)})")
+            if waiting:
+                what = f"is not healthy after {timeout:.0f} s (state: {_words(waiting[0])})"
+                raise _unhealthy(docker, waiting[0], what)
+            missing = ", ".join(sorted(set(services) - set(found)))
+            raise RolloutError("unhealthy", f"no container of {missing} appeared in {timeout:.0f} s; see docker events")
         time.sleep(_POLL)
 
 

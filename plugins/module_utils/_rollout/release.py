@@ -173,11 +173,26 @@ class Intent:
         """Whether two copies may run beside each other."""
         return self.strategy != "recreate"
 
+    def __post_init__(self) -> None:
+        sizes = {len(self.slot_addresses.get(slot, [])) for slot in SLOTS}
+        if self.strategy == "blue_green" and (len(sizes) != 1 or 0 in sizes):
+            raise RolloutError(
+                "input_invalid",
+                f"slot_addresses of {self.service} must give both blue and green, with the same number of addresses",
+            )
+
     def services(self, slot: str) -> list[str]:
         """Names of the Compose services that make up a slot (`slot` is '' for a service without slots)."""
         if self.strategy == "blue_green":
             return [f"{self.service}-{slot}-{number}" for number in range(1, len(self.slot_addresses[slot]) + 1)]
         return [f"{self.service}-{slot}" if slot else self.service]
+
+    def owns(self, service: str, slot: str = "") -> bool:
+        """Whether a Compose service belongs to this service, or to one slot of it, also with more replicas than now."""
+        if not self.slotted:
+            return service == self.service
+        slots = (slot,) if slot else SLOTS
+        return any(re.fullmatch(rf"{re.escape(self.service)}-{name}(-\d+)?", service) for name in slots)
 
 
 def other_slot(slot: str) -> str:

@@ -53,7 +53,17 @@ def test_the_hash_depends_on_names_contents_and_key_but_not_on_order() -> None:
 
 def test_slots_take_turns_and_every_replica_has_a_service() -> None:
     assert [other_slot(slot) for slot in ("", "blue", "green")] == ["blue", "green", "blue"]
+    with pytest.raises(RolloutError, match="same number"):
+        Intent("api", "x", "blue_green", {"blue": ["a:1"]})
     api = Intent("api", "x", "blue_green", {"blue": ["a:1", "b:1"], "green": ["c:1", "d:1"]})
     assert api.services("green") == ["api-green-1", "api-green-2"]
+    assert [api.owns(name) for name in ("api-blue-1", "api-green-9", "api-migrate", "api", "apix-blue-1")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert (api.owns("api-blue-3", "blue"), api.owns("api-blue-3", "green")) == (True, False)
     assert Intent("nginx", "x", "handover").services("blue") == ["nginx-blue"]
     assert Intent("postgres", "x", "recreate").services("") == ["postgres"]
