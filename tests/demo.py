@@ -136,7 +136,7 @@ def unchanged(output: str) -> str:
     recap = re.findall(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", output, re.MULTILINE)
     if not recap or any(int(number) for host in recap for number in host[2:]):
         raise StepFailedError(f"the second run was not a no-op:\n{output[-3000:]}")
-    return ", ".join(f"{host}: ok={ok} changed={changed}" for host, ok, changed, *_ in recap)
+    return ", ".join(f"{host}: ok={ok} changed={changed}" for host, ok, changed, *_others in recap)
 
 
 def up(demo: Demo) -> None:

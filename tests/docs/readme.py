@@ -38,7 +38,7 @@ def blocks() -> list[Block]:
     """Return all fenced blocks of the README in their order."""
     found = []
     for match in FENCE.finditer(README):
-        kind, _, argument = (match["mark"] or "").partition(": ")
+        kind, _colon, argument = (match["mark"] or "").partition(": ")
         found.append(Block(match["language"], kind, argument, match["text"]))
     return found
 

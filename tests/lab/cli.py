@@ -24,7 +24,7 @@ def parse_pair(text: str) -> tuple[str, str]:
 
 def parse_host(text: str) -> tuple[str, str | None]:
     """``NAME`` or ``NAME=ADDRESS``."""
-    name, _, address = text.partition("=")
+    name, _equals, address = text.partition("=")
     return name, address or None
 
 

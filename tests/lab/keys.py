@@ -38,7 +38,7 @@ def ensure_password(path: Path) -> str:
 def bcrypt(password: str) -> str:
     """Hash a password the way an htpasswd file for the registry wants it; it travels on standard input only."""
     alphabet = f"./{string.ascii_letters}{string.digits}"
-    salt = "".join(secrets.choice(alphabet) for _ in range(21))
+    salt = "".join(secrets.choice(alphabet) for _index in range(21))
     # Python 3.13 has no crypt any more; every Debian has perl-base, and libcrypt knows bcrypt
     program = "chomp(my $p = <STDIN>); chomp(my $s = <STDIN>); print crypt($p, $s)"
     return run(["perl", "-e", program], input_text=f"{password}\n$2b$05${salt}.\n").stdout

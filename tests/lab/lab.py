@@ -136,7 +136,7 @@ class Lab:
 
     def push_variant(self, tag: str, environment: Mapping[str, str], source: str = IMAGES["api"]) -> str:
         """Publish the sample API once more as ``billing-api:TAG`` with more environment; return the digest."""
-        repository, _, source_tag = source.rpartition(":")
+        repository, _colon, source_tag = source.rpartition(":")
         return self.registry.push_variant(f"{repository}:{tag}", environment, source_tag)
 
     # -- inside

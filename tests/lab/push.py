@@ -49,7 +49,7 @@ class Client:
 
     def digest(self, repository: str, tag: str) -> str | None:
         """The digest behind a tag, or None where there is none."""
-        status, headers, _ = self._request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST})
+        status, headers, _body = self._request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST})
         return headers["Docker-Content-Digest"] if status == 200 else None
 
     def push(self, image: str, repository: str, tag: str) -> tuple[str, bool]:
@@ -71,7 +71,7 @@ class Client:
         manifest = self.manifest(repository, source)
         if manifest is None:
             raise LabError(f"{repository}:{source} is not in the registry: push it first")
-        status, _, body = self._request("GET", f"/v2/{repository}/blobs/{manifest['config']['digest']}")
+        status, _headers, body = self._request("GET", f"/v2/{repository}/blobs/{manifest['config']['digest']}")
         _expect(status, 200, f"read the configuration of {repository}:{source}", body)
         config = json.dumps(with_environment(json.loads(body), environment)).encode()
         manifest["config"] = self._put_blob(repository, config, _CONFIG)
@@ -79,7 +79,7 @@ class Client:
 
     def manifest(self, repository: str, tag: str) -> dict[str, Any] | None:
         """The manifest behind a tag, or None where there is none."""
-        status, _, body = self._request("GET", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST})
+        status, _headers, body = self._request("GET", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST})
         if status == 404:
             return None
         _expect(status, 200, f"read {repository}:{tag}", body)
@@ -96,7 +96,7 @@ class Client:
 
     def delete(self, repository: str, digest: str) -> None:
         """Delete a manifest: every tag that points at it is gone."""
-        status, _, body = self._request("DELETE", f"/v2/{repository}/manifests/{digest}")
+        status, _headers, body = self._request("DELETE", f"/v2/{repository}/manifests/{digest}")
         _expect(status, 202, f"delete {repository}@{digest}", body)
 
     def ready(self) -> bool:
@@ -149,7 +149,7 @@ class Client:
         place = headers["Location"]
         place += f"{'&' if '?' in place else '?'}digest={digest}"
         more = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        status, _, body = self._request("PUT", place, content, more)
+        status, _headers, body = self._request("PUT", place, content, more)
         _expect(status, 201, f"upload {digest} to {repository}", body)
 
     def _request(

@@ -74,7 +74,13 @@ class Docker:
         }
         try:
             done = subprocess.run(
-                command, cwd=self.root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout
+                command,
+                cwd=self.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=timeout,
             )
         except subprocess.TimeoutExpired as error:
             raise RolloutError(

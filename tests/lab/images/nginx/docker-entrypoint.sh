@@ -18,6 +18,7 @@ nginx | nginx-debug)
                 say "Ignoring $part: not executable"
             elif [ "${part%.envsh}" != "$part" ]; then
                 say "Sourcing $part"
+                # shellcheck disable=SC1090 # what the image's user has put there
                 . "$part"
             else
                 say "Running $part"

@@ -238,6 +238,6 @@ def test_template_in_a_cached_answer_stays_text(inventory: Inventory) -> None:
         strict=True,
         compose={"composed": "planted"},
     )
-    for _ in range(2):
+    for _index in range(2):
         variables = inventory.list()["_meta"]["hostvars"]["api1"]
         assert variables["planted"] == variables["composed"] == "{{ 7*7 }}"
