@@ -49,7 +49,9 @@ class Client:
 
     def digest(self, repository: str, tag: str) -> str | None:
         """The digest behind a tag, or None where there is none."""
-        status, headers, _body = self._request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST})
+        status, headers, _body = self._request(
+            "HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST}
+        )
         return headers["Docker-Content-Digest"] if status == 200 else None
 
     def push(self, image: str, repository: str, tag: str) -> tuple[str, bool]:

@@ -90,7 +90,7 @@ class DatabaseCheck:
         task = self._running
         if task is None or task.done():
             task = self._running = asyncio.create_task(self._probe())
-        done, _ = await asyncio.wait({task}, timeout=self._timeout)
+        done, _pending = await asyncio.wait({task}, timeout=self._timeout)
         if done:
             return task.result()
         # Not awaited: psycopg first asks a silent server to cancel, which takes its own time.

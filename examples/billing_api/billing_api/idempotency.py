@@ -78,7 +78,7 @@ def run_once(engine: Engine, call: Call, write: Callable[[Connection], Answer], 
     if call.key is None:
         with engine.begin() as connection:
             return write(connection)
-    for _ in range(_ATTEMPTS):
+    for _attempt in range(_ATTEMPTS):
         with engine.begin() as connection:
             if _claim(connection, call):
                 answer = write(connection)

@@ -76,7 +76,7 @@ def test_a_silent_database_is_noticed_in_time(cluster: Cluster, database: str, s
     postmaster = int((cluster.folder / "data" / "postmaster.pid").read_text().split()[0])
     os.kill(postmaster, signal.SIGSTOP)
     try:
-        for _ in range(2):
+        for _index in range(2):
             status, reason = health_db(api.client)
             assert (status, reason) == (503, "the database does not answer within 1.5 seconds")
         assert api.client.get("/customers").status_code == 503

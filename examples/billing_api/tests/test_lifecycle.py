@@ -121,9 +121,9 @@ def test_fault_die_after_seconds(cluster: Cluster, database: str, start_process:
 
 def test_fault_error_rate(cluster: Cluster, database: str, start_api: StartThread) -> None:
     api = start_api(DATABASE_URL=cluster.url(database), BILLING_FAULT_ERROR_RATE="0.05")
-    statuses = [api.client.get("/version").status_code for _ in range(100)]
+    statuses = [api.client.get("/version").status_code for _index in range(100)]
     assert statuses.count(500) == 5
-    assert {api.client.get("/health").status_code for _ in range(25)} == {200}
+    assert {api.client.get("/health").status_code for _index in range(25)} == {200}
     assert 'status="500"} 5.0' in api.client.get("/metrics").text
 
 

@@ -63,7 +63,7 @@ def test_every_migration_can_be_undone(cluster: Cluster, empty_database: str) ->
 
 def test_two_at_once_are_safe(cluster: Cluster, empty_database: str) -> None:
     url = cluster.url(empty_database, "billing_migration")
-    both = [alembic(url, "upgrade", "head") for _ in range(2)]
+    both = [alembic(url, "upgrade", "head") for _index in range(2)]
     outputs = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert sorted(output.count("Running upgrade") for output in outputs) == [0, 2]
@@ -113,7 +113,7 @@ def test_a_hanging_migration_blocks_the_next_only_until_it_is_killed(cluster: Cl
 )
 def test_mistakes_end_in_one_readable_line(env: dict[str, str], words: str) -> None:
     url = env.pop("DATABASE_URL", "postgresql://u:s3cret@h/d")
-    output, _ = (process := alembic(url, "upgrade", "head", **env)).communicate(timeout=30)
+    output, _errors = (process := alembic(url, "upgrade", "head", **env)).communicate(timeout=30)
     assert process.returncode != 0
     assert words in output
     assert "Traceback" not in output

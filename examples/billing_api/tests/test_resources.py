@@ -46,7 +46,7 @@ def test_an_invoice_is_written_and_read_back(client: httpx.Client, customer: int
 
 def test_pages_hold_every_row_once(client: httpx.Client) -> None:
     customer = new_customer(client)
-    written = [client.post("/invoices", json=invoice(customer)).json()["id"] for _ in range(5)]
+    written = [client.post("/invoices", json=invoice(customer)).json()["id"] for _index in range(5)]
     read: list[int] = []
     after: int | None = 0
     while after is not None:
