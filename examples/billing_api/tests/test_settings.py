@@ -77,10 +77,9 @@ def test_settings_do_not_print_the_password() -> None:
 
 def test_logs_take_the_password_out_of_messages_data_and_traces() -> None:
     formatter = logs.JsonFormatter({"slot": "blue"}, logs.secrets_of(database_url({"DATABASE_URL": URL})))
-    try:
+    with pytest.raises(ValueError, match="could not connect") as caught:
         raise ValueError(f"could not connect to {URL} with s3cret/word")
-    except ValueError as error:
-        info = (ValueError, error, error.__traceback__)
+    info = (ValueError, caught.value, caught.tb)
     record = logging.LogRecord("x", logging.ERROR, "f", 1, "%s and s3cret%%2Fword of %s", ("s3cret/word", URL), info)
     record.data = {"password": "s3cret/word"}
     line = formatter.format(record)
