@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
 
@@ -78,7 +79,7 @@ class DatabaseCheck:
     """
 
     def __init__(self, url: URL, head: str, known: frozenset[str], timeout: float, allow_newer: bool) -> None:
-        self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._conninfo = conninfo(url)
         self._head = head
         self._known = known
         self._timeout = timeout
@@ -115,6 +116,11 @@ class DatabaseCheck:
         if self._allow_newer and found and not found & self._known:
             return None
         return f"the database has schema {', '.join(sorted(found)) or 'none'}: this image needs {self._head}"
+
+
+def conninfo(url: URL) -> str:
+    """Return the address for libpq. Not as a URL: SQLAlchemy leaves `%` and blanks in passwords as they are there."""
+    return make_conninfo(**url.translate_connect_args(username="user", database="dbname"), **url.query)
 
 
 def describe(url: URL) -> Mapping[str, str]:

@@ -9,8 +9,10 @@ import logging
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from billing_api import logs
+from billing_api.database import conninfo
 from billing_api.faults import Faults
 from billing_api.settings import ConfigurationError, Settings, database_url
 
@@ -22,6 +24,18 @@ def test_every_spelling_of_postgresql_means_the_psycopg_driver(scheme: str) -> N
     url = database_url({"DATABASE_URL": URL.replace("postgresql", scheme)})
     assert url.drivername == "postgresql+psycopg"
     assert url.password == "s3cret/word"
+
+
+def test_any_password_reaches_the_database_as_it_is() -> None:
+    url = database_url({"DATABASE_URL": "postgresql://app:a%2Fb%3A%40%20%25%2B%27@db:5433/billing?sslmode=require"})
+    assert conninfo_to_dict(conninfo(url)) == {
+        "user": "app",
+        "password": "a/b:@ %+'",
+        "host": "db",
+        "port": "5433",
+        "dbname": "billing",
+        "sslmode": "require",
+    }
 
 
 def test_the_address_may_come_from_a_file(tmp_path: Path) -> None:
