@@ -77,6 +77,11 @@ variable "hosts" {
   }
 
   validation {
+    condition     = alltrue([for host in values(var.hosts) : host.connection.user == null ? true : can(regex("^[0-9A-Za-z_][0-9A-Za-z_.@+-]*$", host.connection.user))])
+    error_message = "connection.user is a login name, or null for the default. Wrong in: ${join(", ", [for name, host in var.hosts : name if host.connection.user == null ? false : !can(regex("^[0-9A-Za-z_][0-9A-Za-z_.@+-]*$", host.connection.user))])}."
+  }
+
+  validation {
     condition     = alltrue(flatten([for host in values(var.hosts) : [for key in host.connection.host_keys : can(regex("^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\\.com|sk-ecdsa-sha2-nistp256@openssh\\.com) [0-9A-Za-z+/]+={0,2}( [^\\r\\n]*)?$", key))]]))
     error_message = "connection.host_keys are public keys as in /etc/ssh/ssh_host_*_key.pub, without a host name in front: \"ssh-ed25519 AAAA...\"."
   }
@@ -84,6 +89,11 @@ variable "hosts" {
   validation {
     condition     = alltrue([for host in values(var.hosts) : length(setsubtract(keys(host.connection.options), ["private_key_file", "known_hosts_file"])) == 0])
     error_message = "connection.options knows private_key_file and known_hosts_file, nothing else. Wrong in: ${join(", ", [for name, host in var.hosts : name if length(setsubtract(keys(host.connection.options), ["private_key_file", "known_hosts_file"])) > 0])}."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for host in values(var.hosts) : [for path in values(host.connection.options) : can(regex("^[^\"$\\\\[:cntrl:]]+$", path))]]))
+    error_message = "connection.options holds paths without quotation marks, dollar signs and backslashes."
   }
 
   validation {

@@ -263,3 +263,27 @@ run "host_and_group_share_a_name" {
   }
   expect_failures = [output.ansible_inventory]
 }
+
+run "user_that_is_an_option" {
+  command = plan
+  variables {
+    hosts = { a = { connection = { address = "192.0.2.1", user = "-oProxyCommand=true" } } }
+  }
+  expect_failures = [var.hosts]
+}
+
+run "option_path_with_a_quotation_mark" {
+  command = plan
+  variables {
+    hosts = { a = { connection = { address = "192.0.2.1", options = { private_key_file = "a\"b" } } } }
+  }
+  expect_failures = [var.hosts]
+}
+
+run "option_path_that_is_null" {
+  command = plan
+  variables {
+    hosts = { a = { connection = { address = "192.0.2.1", options = { private_key_file = null } } } }
+  }
+  expect_failures = [var.hosts]
+}
