@@ -81,9 +81,10 @@ class _Session:
         host = "registry-1.docker.io" if reference.registry == "docker.io" else reference.registry
         scheme = "http" if _is_insecure(reference.registry, files.daemon) else "https"
         self.url = f"{scheme}://{host}/v2/{reference.repository}/manifests/{reference.tag}"
-        self.tls = ssl.create_default_context()
+        tls = ssl.create_default_context()
         for authority in sorted((files.certs / reference.registry).glob("*.crt")):
-            self.tls.load_verify_locations(cafile=str(authority))
+            tls.load_verify_locations(cafile=str(authority))
+        self.opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls))
         self.basic = credentials(reference.registry, files.config)
 
     def digest(self) -> str:
@@ -112,7 +113,7 @@ class _Session:
             if not url.startswith(("https://", "http://")):  # The realm of a token comes from the registry.
                 raise ValueError(f"{url!r} is not a URL of a registry")
             request = urllib.request.Request(url, method=method, headers={"Accept": _ACCEPT, **headers})  # noqa: S310
-            with urllib.request.urlopen(request, timeout=self.timeout, context=self.tls) as response:  # noqa: S310
+            with self.opener.open(request, timeout=self.timeout) as response:
                 return response.headers, response.read(1 << 20)
         except urllib.error.HTTPError:
             raise
