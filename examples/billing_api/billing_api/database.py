@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -120,7 +121,9 @@ class DatabaseCheck:
 
 def conninfo(url: URL) -> str:
     """Return the address for libpq. Not as a URL: SQLAlchemy leaves `%` and blanks in passwords as they are there."""
-    return make_conninfo(**url.translate_connect_args(username="user", database="dbname"), **url.query)
+    options = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
+    parameters: dict[str, Any] = {**url.translate_connect_args(username="user", database="dbname"), **options}
+    return make_conninfo(**parameters)
 
 
 def describe(url: URL) -> Mapping[str, str]:

@@ -95,7 +95,7 @@ def test_a_request_takes_the_place_of_one_that_rolled_back(
     customer = new_customer(api.client)
     sent = {"customer_id": customer, "amount_minor": 7, "currency": "EUR"}
 
-    def post(_: int) -> int:
+    def post(_index: int) -> int:
         answer = httpx.post(f"{api.url}/invoices", json=sent, headers={"Idempotency-Key": "k"}, trust_env=False)
         return answer.status_code
 

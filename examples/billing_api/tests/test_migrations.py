@@ -104,17 +104,15 @@ def test_a_hanging_migration_blocks_the_next_only_until_it_is_killed(cluster: Cl
     assert version(cluster, empty_database) == "0002"
 
 
-@pytest.mark.parametrize(
-    ("env", "words"),
-    [
-        ({"DATABASE_URL_FILE": "/f"}, "are both set"),
-        ({"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:1/d"}, "the database cannot be reached"),
-    ],
-)
-def test_mistakes_end_in_one_readable_line(env: dict[str, str], words: str) -> None:
-    url = env.pop("DATABASE_URL", "postgresql://u:s3cret@h/d")
-    output, _errors = (process := alembic(url, "upgrade", "head", **env)).communicate(timeout=30)
+def test_bad_settings_are_named(cluster: Cluster, empty_database: str) -> None:
+    with pytest.raises(CommandError, match="are both set"):
+        migrate(cluster, empty_database, DATABASE_URL_FILE="/f")
+
+
+def test_an_unreachable_database_ends_in_one_readable_line() -> None:
+    process = alembic("postgresql://u:s3cret@127.0.0.1:1/d", "upgrade", "head")
+    output, _ = process.communicate(timeout=30)
     assert process.returncode != 0
-    assert words in output
+    assert "the database cannot be reached" in output
     assert "Traceback" not in output
     assert "s3cret" not in output
