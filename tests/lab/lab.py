@@ -50,6 +50,7 @@ class Lab:
         """
         engine.ensure(self.labs_dir)
         with self._alone():
+            self._check_files()
             images = Builder().build(["server", "registry", *IMAGES])
             subnet = self._ensure_network()
             keys.ensure_ssh_key(self.ssh_dir / "id_ed25519", f"lab {self.name}")
@@ -144,6 +145,14 @@ class Lab:
     def _host(self, name: str, address: str) -> Host:
         _check_name("host", name)
         return Host(self.name, name, address, self.ssh_dir)
+
+    def _check_files(self) -> None:
+        """Refuse a lab whose keys lie elsewhere: with new ones its hosts could not be reached any more."""
+        if containers.names("container", self.name) and not (self.dir / "ca.crt").exists():
+            raise LabError(
+                f"containers of this lab run, but {self.dir} does not hold their keys: they belong to another checkout, or "
+                "the folder was deleted. Choose another --name, or run `down` first"
+            )
 
     def _ensure_network(self) -> IPv4Network:
         with step("network") as current:
