@@ -150,7 +150,7 @@ class Lab:
         """Refuse a lab whose keys lie elsewhere: with new ones its hosts could not be reached any more."""
         if containers.names("container", self.name) and not (self.dir / "ca.crt").exists():
             raise LabError(
-                f"containers of this lab run, but {self.dir} does not hold their keys: they belong to another checkout, or "
+                f"containers of this lab run, but {self.dir} lacks their keys: they belong to another checkout, or "
                 "the folder was deleted. Choose another --name, or run `down` first"
             )
 
