@@ -156,7 +156,7 @@ def up(demo: Demo) -> None:
     demo.say("done")
     relative = demo.folder.relative_to(ROOT)
     print(f"""
-  The service    {base}/  (try {base}/docs, {base}/health/db, {base}/invoices)
+  The service    {base}/  (try {base}/health/db, {base}/version, {base}/invoices)
   The server     python3 -m tests.lab --name {demo.name} ssh {min(json.loads(demo.variables.read_text())["hosts"])}
   The inventory  .venv/bin/ansible-inventory -i {relative}/inventory --graph
   The log        {demo.log.relative_to(ROOT)}
