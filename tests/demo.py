@@ -83,6 +83,17 @@ class Demo:
             raise StepFailedError(f"{title}: `{' '.join(argv)}` ended with {process.returncode}\n{''.join(tail)}")
         return "".join(lines)
 
+    @property
+    def ssh_connections(self) -> Path:
+        """Where the shared SSH connections of this demo have their sockets (a short path: sockets want that)."""
+        return Path.home() / ".ansible" / f"cp-billing-{self.name}"
+
+    def close_ssh_connections(self) -> None:
+        """End the SSH processes that Ansible leaves behind for its next run."""
+        for socket in self.ssh_connections.glob("*"):
+            subprocess.run(["ssh", "-O", "exit", "-S", str(socket), "demo"], capture_output=True, check=False)
+        shutil.rmtree(self.ssh_connections, ignore_errors=True)
+
     def lab(self, title: str, *arguments: str) -> str:
         """Call the lab's command line."""
         return self.run(title, [sys.executable, "-m", "tests.lab", "--name", self.name, *arguments])
@@ -98,7 +109,8 @@ class Demo:
 
     def playbook(self, title: str, name: str, show: re.Pattern[str] = TASKS) -> str:
         """Run a playbook on the hosts that the inventory finds."""
-        return self.run(title, ["ansible-playbook", "-i", str(self.folder / "inventory"), f"playbooks/{name}"], show)
+        argv = ["ansible-playbook", "-i", str(self.folder / "inventory"), f"playbooks/{name}"]
+        return self.run(title, argv, show, ANSIBLE_SSH_CONTROL_PATH_DIR=str(self.ssh_connections))
 
     def address(self) -> str:
         """Return the address of the first host."""
@@ -187,6 +199,8 @@ def main() -> int:
     except (StepFailedError, TerraformMissingError) as error:
         demo.say(f"FAILED: {error}")
         return 1
+    finally:
+        demo.close_ssh_connections()
     return 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -60,3 +61,19 @@ def find_terraform(say: Callable[[str], None]) -> Path:
     if found is None:
         raise TerraformMissingError(f"Terraform was installed but is not on PATH: {ADVICE}")
     return Path(found)
+
+
+def main() -> int:
+    """Say which program it is, or in one line what to do."""
+    try:
+        path = find_terraform(print)
+    except TerraformMissingError as error:
+        print(f"ERROR: {error}")
+        return 1
+    version = subprocess.run([str(path), "version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(f"{path}: {version.splitlines()[0]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -97,7 +97,7 @@ def lint() -> list[Step]:
     return [
         Step("ruff check", ("ruff", "check", ".")),
         Step("ruff format", ("ruff", "format", "--check", ".")),
-        Step("mypy", ("mypy", "plugins", "tests/ci", "tests/lab")),
+        Step("mypy", ("mypy", "plugins", "tests", "molecule")),
         Step("yamllint", ("yamllint", "--strict", ".")),
         Step("shellcheck", ("shellcheck", *shell_scripts())),
         Step("reuse", ("reuse", "lint", "--lines")),
@@ -134,13 +134,16 @@ def docs() -> list[Step]:
     return [
         Step("antsibull-docs", lint_docs),
         Step("changelog", ("antsibull-changelog", "lint")),
-        pytest("README", "tests/docs"),
+        pytest("README", "tests/docs/test_readme.py"),
     ]
 
 
 def terraform() -> list[Step]:
     """Build the steps that test the Terraform code."""
-    return [pytest("terraform", "tests/terraform")]
+    return [
+        Step("terraform or tofu", ("python", "-m", "tests.terraform_cli")),
+        pytest("terraform", "tests/terraform"),
+    ]
 
 
 def molecule() -> list[Step]:
@@ -156,7 +159,12 @@ def molecule() -> list[Step]:
 
 def integration() -> list[Step]:
     """Build the steps that test the whole on lab hosts."""
-    return [pytest("integration", "tests/integration", "-v")]
+    return [
+        Step("terraform or tofu", ("python", "-m", "tests.terraform_cli")),
+        pytest("lab", "tests/lab", "-v"),
+        pytest("integration", "tests/integration", "-v"),
+        pytest("README on a server", "tests/docs/test_readme_on_a_server.py", "-v"),
+    ]
 
 
 def postgresql_package() -> list[str]:
