@@ -19,7 +19,8 @@ for container in $containers; do
     echo "reload $(printf %.12s "$container")"
     [ "$mode" = apply ] || continue
     docker exec "$container" nginx -t -q -c /etc/nginx/billing/nginx.conf
-    docker kill --signal HUP "$container" >/dev/null
+    # Not docker kill: any signal sent by it ends the restart policy unless-stopped (github.com/moby/moby/issues/41302)
+    docker exec "$container" nginx -s reload -c /etc/nginx/billing/nginx.conf
     tries=50
     until [ "$(loaded "$container")" = "$wanted" ]; do
         tries=$((tries - 1))

@@ -9,4 +9,7 @@ command -v docker >/dev/null || exit 0
 container=$(docker ps --filter "label=com.docker.compose.project=$1" --filter label=billing.service=nginx \
     --filter status=running --format '{{.ID}}' | head -n 1)
 [ -n "$container" ] || exit 0
-docker exec -i "$container" sh -c 'cat >/run/candidate.conf && nginx -t -q -c /run/candidate.conf' <"$2"
+if ! words=$(docker exec -i "$container" sh -c 'cat >/run/candidate.conf && nginx -t -q -c /run/candidate.conf' <"$2" 2>&1); then
+    printf 'Nginx refuses the new configuration, so the one in place stays and serves on (nginx_extra_config?):\n%s\n' "$words" >&2
+    exit 1
+fi
