@@ -73,7 +73,7 @@ class Docker:
             "LANG": "C.UTF-8",
         }
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
                 command,
                 cwd=self.root,
                 env=environment,

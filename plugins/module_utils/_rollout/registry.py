@@ -181,7 +181,7 @@ def credentials(registry: str, config: Path) -> str:
 
 def _ask_helper(helper: str, key: str) -> str:
     try:
-        answer = subprocess.run(
+        answer = subprocess.run(  # pylint: disable=ansible-bad-function
             [f"docker-credential-{helper}", "get"], input=key, capture_output=True, text=True, timeout=10, check=True
         )
         values = json.loads(answer.stdout)

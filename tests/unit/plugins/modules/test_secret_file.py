@@ -65,7 +65,11 @@ def test_a_template_percent_encodes_its_sources(run: Run, tmp_path: Path) -> Non
 
 
 def test_a_missing_source_is_predicted_but_not_guessed(run: Run, tmp_path: Path) -> None:
-    wanted = {"path": str(tmp_path / "url"), "template": "{p}", "sources": {"p": str(tmp_path / "absent")}}
+    wanted: dict[str, Any] = {
+        "path": str(tmp_path / "url"),
+        "template": "{p}",
+        "sources": {"p": str(tmp_path / "absent")},
+    }
     assert run(check=True, **wanted)["changed"] is True
     failed = run(**wanted)
     assert failed["failed"] is True
