@@ -49,7 +49,7 @@ def reload(docker: Docker, container: Container, timeout: float) -> None:
         timeout: seconds; longer than worker_shutdown_timeout, after which Nginx itself ends an old worker.
     """
     before = workers(container.pid)
-    # Not `docker kill`: any signal sent by it ends the restart policy unless-stopped (github.com/moby/moby/issues/41302).
+    # Not `docker kill`: any signal it sends ends the restart policy (github.com/moby/moby/issues/41302).
     docker.run("exec", container.id, "nginx", "-s", "reload", "-c", CONFIG)
     deadline = time.monotonic() + timeout
     while before & workers(container.pid) or not workers(container.pid) - before:
