@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration import sampling
-from tests.integration.runs import Run
+from tests.integration.runs import TALKATIVE, Run
 from tests.integration.stack import CONTAINERS, KEEP, Stack
 
 # What breaks more comes later; each test leaves the deployment as it found it.
@@ -56,7 +56,7 @@ def first_run(stack: Stack, request: pytest.FixtureRequest) -> Run:
     if any("predictions" in getattr(item, "fixturenames", ()) for item in request.session.items):
         request.getfixturevalue("predictions")
     with sampling.CommandLines(stack.server) as seen:
-        run = stack.playbooks.run("deploy_compose.yml", "-vvv", "--diff")
+        run = stack.playbooks.run("deploy_compose.yml", "-vvv", "--diff", env=TALKATIVE)
     stack.command_lines = seen.found
     stack.measure("first_run_seconds", run.seconds)
     return run.ok()

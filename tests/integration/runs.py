@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "integration"
 # What must never be seen by a person who reads the output of a failed run.
 CRASHES = ("Traceback (most recent call last)", "MODULE FAILURE", "Unexpected failure", "unhandled exception")
+# Every task then returns the arguments that it was given, which ansible-core before 2.21 always does.
+TALKATIVE = {"ANSIBLE_INJECT_INVOCATION": "true"}
 
 Event = dict[str, Any]
 
@@ -144,21 +146,19 @@ class Playbooks:
         variables: Mapping[str, Any] | None = None,
         core: str = "current",
         inventory: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> Iterator[Started]:
         """Start a playbook; it is killed where the block ends before it does."""
         BUILD.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=BUILD) as folder:
             events, output = Path(folder) / "events", Path(folder) / "output"
             events.touch()
-            env = ansible_environment(core) | {
-                "INTEGRATION_EVENTS": str(events),
-                "ANSIBLE_CALLBACKS_ENABLED": "record",
-            }
+            recorded = {"INTEGRATION_EVENTS": str(events), "ANSIBLE_CALLBACKS_ENABLED": "record"}
             with output.open("wb") as sink:
                 process = subprocess.Popen(
                     self._command(name, arguments, variables or {}, core, inventory or self.inventory),
                     cwd=ROOT,
-                    env=env,
+                    env=ansible_environment(core) | recorded | dict(env or {}),
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=subprocess.STDOUT,
@@ -177,10 +177,11 @@ class Playbooks:
         variables: Mapping[str, Any] | None = None,
         core: str = "current",
         inventory: Path | None = None,
+        env: Mapping[str, str] | None = None,
         timeout: float = 600,
     ) -> Run:
         """Run a playbook to its end. `timeout` in seconds."""
-        with self.started(name, *arguments, variables=variables, core=core, inventory=inventory) as started:
+        with self.started(name, *arguments, variables=variables, core=core, inventory=inventory, env=env) as started:
             return started.wait(timeout)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.runs import ROOT, Run, ansible_environment, bin_of
+from tests.integration.runs import ROOT, TALKATIVE, Run, ansible_environment, bin_of
 from tests.integration.stack import Stack
 
 # path -> owner, mode. Nothing else on the server may hold a secret.
@@ -102,9 +102,8 @@ def test_verbose_output_with_diff_shows_no_secret(first_run: Run, secrets: dict[
 
 def test_output_of_check_mode_shows_no_secret(deployed: Stack, secrets: dict[str, str]) -> None:
     changed = {"api_secrets": {"payment_key": f"other-{deployed.planted['payment_key']}"}}
-    run = deployed.playbooks.run("deploy_compose.yml", "-vvv", "--check", "--diff", variables=changed).ok()
-    assert run.changed
-    # The controller's own line "Using ... -e" is not printed; the value given here holds the planted one
+    run = deployed.playbooks.run("deploy_compose.yml", "-vvv", "--check", "--diff", variables=changed, env=TALKATIVE)
+    assert run.ok().changed
     assert found_in(secrets, [run.output]) == []
 
 
