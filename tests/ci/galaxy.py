@@ -38,12 +38,12 @@ def tarball() -> Path:
 
 
 def run(argv: list[str], cwd: Path = ROOT, **env: str) -> str:
-    """Run a command and return its output; fail with that output."""
-    done = subprocess.run(
-        argv, cwd=cwd, env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    """Run a command and return its standard output; show what it warns of, fail with all it says."""
+    done = subprocess.run(argv, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise CheckError(f"`{' '.join(argv)}` ended with {done.returncode}:\n{done.stdout}")
+        raise CheckError(f"`{' '.join(argv)}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    if done.stderr:
+        print(done.stderr, end="", flush=True)
     return done.stdout
 
 
@@ -71,7 +71,8 @@ def build() -> int:
 
 def import_as_galaxy() -> int:
     """Run the importer that Galaxy runs. It ends with 0 on warnings; here they are failures."""
-    output = run([sys.executable, "-m", "galaxy_importer.main", str(tarball())], cwd=DIST)
+    argv = ["sh", "-c", 'exec "$@" 2>&1', "sh", sys.executable, "-m", "galaxy_importer.main", str(tarball())]
+    output = run(argv, cwd=DIST)
     print(output, end="")
     bad = [line for line in output.splitlines() if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)]
     if bad:

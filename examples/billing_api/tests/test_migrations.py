@@ -111,7 +111,7 @@ def test_bad_settings_are_named(cluster: Cluster, empty_database: str) -> None:
 
 def test_an_unreachable_database_ends_in_one_readable_line() -> None:
     process = alembic("postgresql://u:s3cret@127.0.0.1:1/d", "upgrade", "head")
-    output, _ = process.communicate(timeout=30)
+    output, _errors = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "the database cannot be reached" in output
     assert "Traceback" not in output
