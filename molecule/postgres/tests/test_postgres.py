@@ -30,7 +30,8 @@ def login(host: Host, role: str, secret: str, sql: str, database: str = "billing
     return host.run(
         "docker run --rm -i --network billing_data --volume /srv/billing/secrets/%s:/password:ro --user 999"
         " \"$(docker inspect --format '{{.Config.Image}}' billing-postgres-1)\""
-        ' sh -c \'export PGPASSWORD="$(cat /password)"; exec psql -XAt -v ON_ERROR_STOP=1 -h 10.202.0.10 "$@"\' psql -U %s %s -c %s',
+        ' sh -c \'export PGPASSWORD="$(cat /password)"; exec psql -XAt -v ON_ERROR_STOP=1 -h 10.202.0.10 "$@"\''
+        " psql -U %s %s -c %s",
         secret,
         role,
         database,
@@ -124,7 +125,6 @@ def test_password_is_nowhere_else(host: Host) -> None:
 
 def test_killed_server_comes_back_with_its_data(host: Host) -> None:
     host.check_output("pkill -9 -o -x postgres")
-    host.check_output(
-        "for i in $(seq 300); do docker exec billing-postgres-1 pg_isready -qh 127.0.0.1 && exit 0; sleep 0.1; done; exit 1"
-    )
+    answers = "docker exec billing-postgres-1 pg_isready -qh 127.0.0.1"
+    host.check_output(f"for i in $(seq 300); do {answers} && exit 0; sleep 0.1; done; exit 1")
     assert superuser(host, "SELECT count(*) FROM kept") == "1"
