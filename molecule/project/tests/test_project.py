@@ -13,6 +13,7 @@ from testinfra.host import Host
     [
         ("/opt/billing", 0o750),
         ("/opt/billing/compose.d", 0o750),
+        ("/opt/billing/nginx/upstreams", 0o755),
         ("/opt/billing/secrets", 0o700),
         ("/srv/billing", 0o755),
         ("/srv/billing/secrets", 0o700),
@@ -28,6 +29,10 @@ def test_the_database_network_is_internal_and_addresses_can_be_moved(host: Host)
     assert "subnet: 10.203.0.0/24" in text
     assert text.count("internal: true") == 1
     assert text.index("data:") < text.index("internal: true")
+
+
+def test_nginx_finds_an_upstream_before_the_first_release(host: Host) -> None:
+    assert "no_release" in host.file("/opt/billing/nginx/upstreams/api.conf").content_string
 
 
 def test_docker_compose_finds_what_the_engine_records(host: Host) -> None:
