@@ -24,13 +24,18 @@ data=$directory/$major/data
 if [ -e "$data/postmaster.opts" ] || [ -e "$data/backup_label" ]; then
     exit 0
 fi
-# A container that runs may be in the middle of its initdb
+containers=
 if command -v docker >/dev/null; then
-    running=$(docker ps -q --filter "label=com.docker.compose.project=$project" \
-        --filter label=com.docker.compose.service=postgres --filter status=running)
-    [ -z "$running" ] || exit 0
+    of_postgres="--filter label=com.docker.compose.project=$project --filter label=com.docker.compose.service=postgres"
+    # A container that runs may be in the middle of its initdb
+    # shellcheck disable=SC2086
+    [ -z "$(docker ps -q $of_postgres --filter status=running)" ] || exit 0
+    # shellcheck disable=SC2086
+    containers=$(docker ps -aq $of_postgres)
 fi
 if [ "$mode" = apply ]; then
+    # It starts over and over and fails; a new one has a clean record
+    [ -z "$containers" ] || docker rm --force "$containers" >/dev/null
     mv "$data" "$data.cut-off.$(date -u +%Y%m%dT%H%M%SZ)"
 fi
 echo "set aside: $data, initdb was cut off in it and no server ever ran on it"
