@@ -56,6 +56,11 @@ class Run:
         return sum(event["event"] in {"ok", "failed"} for event in self.events)
 
     @property
+    def words(self) -> str:
+        """The output without its line breaks: Ansible folds long messages."""
+        return " ".join(self.output.split())
+
+    @property
     def hosts(self) -> dict[str, dict[str, int]]:
         """The recap: host -> ok, changed, failures, ..."""
         found: dict[str, dict[str, int]] = {}
@@ -129,12 +134,13 @@ class Playbooks:
         self.limit = limit
 
     def _command(
-        self, name: str, arguments: Sequence[str], variables: Mapping[str, Any], core: str, inventory: Path
+        self, name: str, arguments: Sequence[str], variables: Mapping[str, Any], core: str, inventory: Path | None
     ) -> list[str]:
-        argv = [str(bin_of(core) / "ansible-playbook"), "-i", str(inventory), "-e", f"@{self.variables}"]
+        argv = [str(bin_of(core) / "ansible-playbook"), "-i", str(inventory or self.inventory)]
+        argv += ["-e", f"@{self.variables}"]
         for key, value in variables.items():
             argv += ["-e", json.dumps({key: value})]
-        if not any(argument.startswith("--limit") for argument in arguments):
+        if inventory is None and not any(argument.startswith("--limit") for argument in arguments):
             argv += [f"--limit={self.limit}"]
         return [*argv, *arguments, str(ROOT / "playbooks" / name)]
 
@@ -156,7 +162,7 @@ class Playbooks:
             recorded = {"INTEGRATION_EVENTS": str(events), "ANSIBLE_CALLBACKS_ENABLED": "record"}
             with output.open("wb") as sink:
                 process = subprocess.Popen(
-                    self._command(name, arguments, variables or {}, core, inventory or self.inventory),
+                    self._command(name, arguments, variables or {}, core, inventory),
                     cwd=ROOT,
                     env=ansible_environment(core) | recorded | dict(env or {}),
                     stdin=subprocess.DEVNULL,
