@@ -52,7 +52,7 @@ print(json.dumps(sorted(open_ports)))
 
 def scan(source: Remote, *targets: tuple[str, int, int]) -> set[tuple[str, int]]:
     """Return the open (address, port) pairs among the (address, first port, last port) given, as `source` sees them."""
-    return {(host, port) for host, port in json.loads(source.python(_SCAN, json.dumps(targets)))}
+    return {(str(host), int(port)) for host, port in json.loads(source.python(_SCAN, json.dumps(targets)))}
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_scan_of_all_ports_finds_ssh_and_http_only(deployed: Stack) -> None:
 def test_containers_do_not_answer_from_outside(deployed: Stack, container_ports: list[tuple[str, int, int]]) -> None:
     # Each answers the server itself, so that silence outside is the firewall's doing.
     inside = scan(deployed.server, *container_ports)
-    assert inside == {(address, port) for address, port, _ in container_ports}
+    assert inside == {(address, port) for address, port, _last in container_ports}
     assert scan(deployed.other, *container_ports) == set()
 
 

@@ -121,7 +121,7 @@ def test_server_keeps_secrets_in_their_files_only(deployed: Stack, secrets: dict
     source = _SEARCH.replace("NEEDLES", repr(json.dumps(secrets)))
     found: dict[str, Any] = json.loads(deployed.server.python(source))
     assert found["places"] > 500
-    places = {place for place, _ in found["hits"]}
+    places = {place for place, _secret in found["hits"]}
     assert places == set(SECRET_FILES)
 
 

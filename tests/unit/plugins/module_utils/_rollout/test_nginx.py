@@ -10,7 +10,7 @@ import sys
 
 from plugins.module_utils._rollout.nginx import render_upstream, workers
 
-WORKER = "import ctypes,time; time.sleep(30) # worker process"
+WORKER = "import time; print('started', flush=True); time.sleep(30) # worker process"
 
 
 def test_every_replica_is_a_server_that_is_never_marked_down() -> None:
@@ -20,11 +20,13 @@ def test_every_replica_is_a_server_that_is_never_marked_down() -> None:
 
 
 def test_workers_are_found_below_their_master_only() -> None:
-    child = subprocess.Popen([sys.executable, "-c", WORKER])
+    child = subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE)
     try:
+        assert child.stdout is not None
+        child.stdout.readline()  # from here on its command line can be read
         assert child.pid in workers(os.getpid())
         assert child.pid not in workers(child.pid)
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
     assert child.pid not in workers(os.getpid())
