@@ -64,7 +64,7 @@ options:
     elements: str
     default: []
   migrate:
-    description: Run the one-off service C(<service>-migrate) of the new digest before the release starts.
+    description: Run the one-off service C(<service>-migrate) of the new release before it starts.
     type: bool
     default: false
   pending_config:
@@ -75,6 +75,10 @@ options:
     description: Seconds that the gate may take, and again the migration, and the wait for another rollout.
     type: int
     default: 120
+  drain_timeout:
+    description: Seconds that old Nginx workers may take to finish. Longer than C(worker_shutdown_timeout) of Nginx.
+    type: int
+    default: 90
 """
 
 EXAMPLES = r"""
@@ -166,6 +170,7 @@ def intent_of(params: dict[str, Any]) -> Intent:
         config_files=tuple(params["config_files"]),
         migrate=params["migrate"],
         timeout=float(params["timeout"]),
+        drain_timeout=float(params["drain_timeout"]),
     )
 
 
@@ -202,6 +207,7 @@ def main() -> None:
             "migrate": {"type": "bool", "default": False},
             "pending_config": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
+            "drain_timeout": {"type": "int", "default": 90},
         },
         required_if=[("strategy", "blue_green", ["slot_addresses"])],
         supports_check_mode=True,

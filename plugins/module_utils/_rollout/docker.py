@@ -58,6 +58,8 @@ class Docker:
     def __init__(self, root: Path, project: str) -> None:
         self.root = root
         self.project = project
+        # Descriptors that every command inherits: the lock, so that a command whose rollout was killed keeps it.
+        self.inherited: tuple[int, ...] = ()
 
     @staticmethod
     def installed() -> bool:
@@ -75,7 +77,8 @@ class Docker:
         try:
             done = subprocess.run(  # pylint: disable=ansible-bad-function
                 command,
-                cwd=self.root,
+                cwd=self.root if self.root.is_dir() else "/",
+                pass_fds=self.inherited,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

@@ -151,7 +151,8 @@ class Intent:
         env_file: source of the release's environment; copied into the release, '' for none.
         config_files: further files whose content is part of the release.
         migrate: run `<service>-migrate` before a new digest starts.
-        timeout: seconds for the gate, and again for the migration and the drain.
+        timeout: seconds for the gate, and again for the migration and for waiting for another rollout.
+        drain_timeout: seconds for old Nginx workers to finish; longer than Nginx's worker_shutdown_timeout.
     """
 
     service: str
@@ -162,6 +163,7 @@ class Intent:
     config_files: tuple[str, ...] = ()
     migrate: bool = False
     timeout: float = 120.0
+    drain_timeout: float = 90.0
 
     @property
     def prefix(self) -> str:
@@ -180,6 +182,20 @@ class Intent:
                 "input_invalid",
                 f"slot_addresses of {self.service} must give both blue and green, with the same number of addresses",
             )
+
+    @property
+    def live_variable(self) -> str:
+        """Variable of release.env that names the live slot."""
+        return f"{self.prefix}_LIVE_SLOT"
+
+    @property
+    def switching_variable(self) -> str:
+        """Variable of release.env that is there while the traffic moves from one slot to the other."""
+        return f"{self.prefix}_SWITCHING"
+
+    def variable(self, slot: str) -> str:
+        """Prefix of the variables of a slot ('' for a service without slots)."""
+        return f"{self.prefix}_{slot.upper()}" if slot else self.prefix
 
     def services(self, slot: str) -> list[str]:
         """Names of the Compose services that make up a slot (`slot` is '' for a service without slots)."""

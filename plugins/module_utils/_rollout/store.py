@@ -75,9 +75,14 @@ class Store:
             self._key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomic(self._key, os.urandom(32), 0o600)
 
-    def keep_environment(self, release_id: str, service: str, content: bytes) -> str:
-        """Keep a release's env file and return its path relative to the root: a rollback restores it."""
-        path = self.root / "releases" / release_id / f"{service}.env"
+    def kept(self, release_id: str, name: str) -> bytes | None:
+        """Return a file that was kept with a release, None where there is none."""
+        path = self.root / "releases" / release_id / name
+        return path.read_bytes() if path.exists() else None
+
+    def keep(self, release_id: str, name: str, content: bytes) -> str:
+        """Keep a file with a release and return its path relative to the root: a rollback restores it."""
+        path = self.root / "releases" / release_id / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(path, content, 0o600)
         return str(path.relative_to(self.root))
@@ -95,8 +100,10 @@ class Store:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def locked(self, timeout: float) -> Iterator[None]:
-        """Hold the project's lock; the kernel releases it when the holder dies.
+    def locked(self, timeout: float) -> Iterator[int]:
+        """Hold the project's lock; the kernel releases it when its last holder dies.
+
+        Yields its file descriptor: a command that inherits it holds the lock too, until it ends.
 
         Raises:
             RolloutError: busy, when somebody else holds it for longer than `timeout` seconds.
@@ -117,4 +124,4 @@ class Store:
                             f"'fuser -v {path}'",
                         ) from None
                     time.sleep(0.2)
-            yield
+            yield handle.fileno()
