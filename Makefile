@@ -40,7 +40,8 @@ lab-down: setup ## Remove that lab (NAME=dev)
 bench: setup ## Measure a run of deploy_compose.yml that changes nothing
 	@.venv/bin/python -m tests.bench
 
-demo: setup ## Terraform, inventory, playbook: a served invoice on a lab host
+demo: ## Terraform, inventory, playbook: a served invoice on a lab host
+	@$(PYTHON) -m tests.ci.setup tools
 	@.venv/bin/python -m tests.demo up
 
 demo-down: setup ## Remove the demo and everything that it made

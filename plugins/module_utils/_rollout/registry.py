@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import re
 import ssl
@@ -30,6 +31,8 @@ _ACCEPT = ", ".join(
     )
 )
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_DOCKER_HUB = "https://registry-1.docker.io"
+_INSECURE = "insecure+"  # Marks an endpoint whose certificate is not checked.
 _ATTEMPTS = 3  # A registry behind a load balancer drops a connection now and then; more would hide an outage.
 
 
@@ -61,10 +64,9 @@ def resolve(
     """
     if reference.digest:
         return reference.digest
-    session = _Session(reference, files, timeout)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return session.digest()
+            return _ask(reference, files, timeout)
         except RolloutError as error:  # noqa: PERF203 - the loop is the retry
             if error.code != "registry_unreachable" or attempt == _ATTEMPTS:
                 raise
@@ -72,20 +74,44 @@ def resolve(
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
+def _ask(reference: Reference, files: RegistryFiles, timeout: float) -> str:
+    """Ask the endpoints in Docker's own order; the next one only where one is away or, as a mirror, lacks the image."""
+    *mirrors, last = _endpoints(reference.registry, _read_json(files.daemon))
+    for endpoint in mirrors:
+        try:
+            return _Session(reference, files, endpoint, timeout).digest()
+        except RolloutError as error:  # noqa: PERF203 - the loop goes from mirror to mirror
+            if error.code not in ("registry_unreachable", "image_unknown"):
+                raise
+    return _Session(reference, files, last, timeout).digest()
+
+
+def _endpoints(registry: str, daemon: Mapping[str, Any]) -> list[str]:
+    """Return the base URLs of a registry; an insecure one is asked by TLS first, as Docker does it."""
+    if registry == "docker.io":
+        return [*(str(mirror).rstrip("/") for mirror in daemon.get("registry-mirrors", [])), _DOCKER_HUB]
+    if registry in daemon.get("insecure-registries", []):
+        return [f"{_INSECURE}https://{registry}", f"http://{registry}"]
+    return [f"https://{registry}"]
+
+
 class _Session:
     """The requests of one resolution: they share the TLS context and the credentials."""
 
-    def __init__(self, reference: Reference, files: RegistryFiles, timeout: float) -> None:
+    def __init__(self, reference: Reference, files: RegistryFiles, endpoint: str, timeout: float) -> None:
         self.reference = reference
         self.timeout = timeout
-        host = "registry-1.docker.io" if reference.registry == "docker.io" else reference.registry
-        scheme = "http" if _is_insecure(reference.registry, files.daemon) else "https"
-        self.url = f"{scheme}://{host}/v2/{reference.repository}/manifests/{reference.tag}"
+        base = endpoint[len(_INSECURE) :] if endpoint.startswith(_INSECURE) else endpoint
+        host = urllib.parse.urlsplit(base).netloc
+        name = reference.registry if base == _DOCKER_HUB else host
+        self.url = f"{base}/v2/{reference.repository}/manifests/{reference.tag}"
         tls = ssl.create_default_context()
-        for authority in sorted((files.certs / reference.registry).glob("*.crt")):
+        for authority in sorted((files.certs / host).glob("*.crt")):
             tls.load_verify_locations(cafile=str(authority))
+        if endpoint != base:
+            tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
         self.opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls))
-        self.basic = credentials(reference.registry, files.config)
+        self.basic = credentials(name, files.config)
 
     def digest(self) -> str:
         """Ask for the manifest; answer a challenge once."""
@@ -117,7 +143,7 @@ class _Session:
                 return response.headers, response.read(1 << 20)
         except urllib.error.HTTPError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             hint = (
                 f"give its CA certificate as /etc/docker/certs.d/{self.reference.registry}/ca.crt (role docker does it)"
@@ -142,8 +168,17 @@ class _Session:
                 "scope": values.get("scope") or f"repository:{self.reference.repository}:pull",
             }
         )
-        body = json.loads(self._request("GET", f"{values.get('realm', '')}?{query}", basic)[1])
-        return {"Authorization": f"Bearer {body.get('token') or body.get('access_token')}"}
+        answer = self._request("GET", f"{values.get('realm', '')}?{query}", basic)[1]
+        try:
+            body = json.loads(answer)
+            token = body.get("token") or body["access_token"]
+        except (ValueError, KeyError, AttributeError) as error:
+            raise RolloutError(
+                "registry_invalid",
+                f"the token server of {self.reference.registry} gave no token for {self.reference}; check its address",
+                {"realm": values.get("realm", "")},
+            ) from error
+        return {"Authorization": f"Bearer {token}"}
 
     def _failure(self, error: urllib.error.HTTPError) -> RolloutError:
         details = {"image": str(self.reference), "status": error.code}
@@ -192,10 +227,6 @@ def _ask_helper(helper: str, key: str) -> str:
             {"helper": helper},
         ) from error
     return base64.b64encode(f"{values['Username']}:{values['Secret']}".encode()).decode()
-
-
-def _is_insecure(registry: str, daemon: Path) -> bool:
-    return registry in _read_json(daemon).get("insecure-registries", [])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

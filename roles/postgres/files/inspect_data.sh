@@ -35,7 +35,8 @@ if command -v docker >/dev/null; then
 fi
 if [ "$mode" = apply ]; then
     # It starts over and over and fails; a new one has a clean record
-    [ -z "$containers" ] || docker rm --force "$containers" >/dev/null
+    # shellcheck disable=SC2086
+    [ -z "$containers" ] || docker rm --force $containers >/dev/null
     mv "$data" "$data.cut-off.$(date -u +%Y%m%dT%H%M%SZ)"
 fi
 echo "set aside: $data, initdb was cut off in it and no server ever ran on it"

@@ -154,6 +154,23 @@ def test_plain_http_is_spoken_only_where_it_was_allowed(tmp_path: Path, registry
     assert registry.asked == []
 
 
+def test_a_mirror_of_docker_hub_is_asked_first_and_may_lack_an_image(tmp_path: Path, registry: Registry) -> None:
+    (tmp_path / "daemon.json").write_text(json.dumps({"registry-mirrors": [f"http://{registry.name}/"]}))
+    mirrored = RegistryFiles(tmp_path / "config.json", tmp_path / "certs.d", tmp_path / "daemon.json")
+    assert resolve(Reference.parse("nginx:1.30"), mirrored, timeout=2, sleep=lambda _seconds: None) == DIGEST
+    assert registry.asked == [("HEAD", "/v2/library/nginx/manifests/1.30")]
+
+
+def test_a_token_server_that_gives_no_token_is_named(tmp_path: Path, registry: Registry) -> None:
+    registry.rule = lambda _method, path, _authorization: (
+        (200, {}, b"<html>")
+        if path.startswith("/token")
+        else (401, {"WWW-Authenticate": f'Bearer realm="http://{registry.name}/token"'}, b"")
+    )
+    with pytest.raises(RolloutError, match="gave no token"):
+        ask(tmp_path, registry)
+
+
 def test_a_credential_helper_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     helper = tmp_path / "docker-credential-lab"
     helper.write_text('#!/bin/sh\nread -r key\necho "{\\"Username\\": \\"$key\\", \\"Secret\\": \\"s3cret\\"}"\n')
