@@ -52,6 +52,14 @@ for folder, folders, files in os.walk("/"):
         except OSError:
             pass
 
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    for name in ("cmdline", "environ"):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb") as file:
+                look(f"{name} of process {pid}", file.read())
+        except OSError:
+            pass
+
 def words(*argv):
     return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True).stdout
 
@@ -67,7 +75,6 @@ for one in images:
     look(f"docker history {one}", words("docker", "history", "--no-trunc", one))
 for output in ("json", "cat"):
     look(f"journal as {output}", words("journalctl", "--all", "--no-pager", "--output", output))
-look("ps", words("ps", "-eww", "-o", "args"))
 print(json.dumps({"hits": hits, "places": places}))
 """
 
