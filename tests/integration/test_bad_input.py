@@ -196,8 +196,7 @@ def test_contract_of_an_unknown_version(deployed: Stack, tmp_path: Path) -> None
 def refused_inventory(stack: Stack, folder: Path, state: dict[str, Any] | None, env: dict[str, str]) -> Run:
     """Deploy with an inventory on this Terraform state, and return the run that must not have touched a host."""
     source = folder / "terraform_outputs.yml"
-    plugin = {"plugin": "billing.infrastructure.terraform_outputs", "state_file": "terraform.tfstate"}
-    source.write_text(json.dumps(plugin))
+    source.write_text("---\nplugin: billing.infrastructure.terraform_outputs\nstate_file: terraform.tfstate\n")
     if state is not None:
         (folder / "terraform.tfstate").write_text(json.dumps(state))
     run = stack.playbooks.run("deploy_compose.yml", inventory=source, env=env)
