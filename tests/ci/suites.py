@@ -72,7 +72,8 @@ def environment(venv: str) -> dict[str, str]:
 def tracked(*patterns: str) -> list[str]:
     """List the files of the work tree that are, or would be, part of the project."""
     # A checkout may belong to another user than the one who tests: in a CI container, say.
-    argv = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", *patterns]
+    git = ["git", "-c", f"safe.directory={ROOT}"]
+    argv = [*git, "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", *patterns]
     names = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\n")
     return [name for name in names if name and (ROOT / name).is_file()]
 

@@ -83,7 +83,11 @@ def test_linked_files_exist(page: str) -> None:
 
 
 def test_defaults_in_the_table_are_the_defaults() -> None:
+    """Roles say theirs in defaults/main.yml, the playbooks at the place of use: `name | default(value)`."""
     defaults: dict[str, object] = {}
+    for playbook in (ROOT / "playbooks").rglob("*.yml"):
+        for name, value in re.findall(r"\b(billing_\w+) \| default\(([^)]*)\)", playbook.read_text()):
+            assert defaults.setdefault(name, yaml.safe_load(value)) == yaml.safe_load(value), f"{name} has two defaults"
     for role in (ROOT / "roles").iterdir():
         defaults |= yaml.safe_load((role / "defaults" / "main.yml").read_text())
     section = README.split("## Variables that matter")[1].split("\n\n| role |")[0]

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.ci.suites import tracked
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = {".py", ".yml", ".yaml", ".j2", ".tf", ".hcl", ".sh", ".toml", ".cfg"}
@@ -17,9 +18,7 @@ SOURCE = {".py", ".yml", ".yaml", ".j2", ".tf", ".hcl", ".sh", ".toml", ".cfg"}
 
 def files() -> list[Path]:
     """List the text files of the project."""
-    argv = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
-    return [ROOT / name for name in names if (ROOT / name).is_file()]
+    return [ROOT / name for name in tracked()]
 
 
 @pytest.fixture(scope="module")
