@@ -35,7 +35,7 @@ lab: setup ## Start a lab to play with (NAME=dev)
 	@.venv/bin/python -m tests.lab --name $(NAME) up
 
 lab-down: setup ## Remove that lab (NAME=dev)
-	@.venv/bin/python -m tests.lab --name $(NAME) down --purge
+	@.venv/bin/python -m tests.lab --name $(NAME) down
 
 bench: setup ## Measure a run of deploy_compose.yml that changes nothing
 	@.venv/bin/python -m tests.bench

@@ -181,7 +181,7 @@ def down(demo: Demo) -> None:
     if demo.state.exists():
         demo.terraform_init()
         demo.terraform("terraform destroy", "destroy", "-auto-approve", f"-var-file={demo.variables}")
-    demo.lab("lab down", "down", "--purge")
+    demo.lab("lab down", "down")
     shutil.rmtree(demo.folder, ignore_errors=True)
     demo.say("done")
 

@@ -153,9 +153,10 @@ def molecule() -> list[Step]:
     scenarios = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
     lab = ("python", "-m", "tests.lab", "--name", "molecule")
     return [
+        Step("remove what a killed run left", (*lab, "down")),
         Step("lab up", (*lab, "up")),
         *(Step(name, ("molecule", "test", "--scenario-name", name), only_after_success=False) for name in scenarios),
-        Step("lab down", (*lab, "down", "--purge")),
+        Step("lab down", (*lab, "down")),
     ]
 
 

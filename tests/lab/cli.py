@@ -42,8 +42,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME[=ADDRESS]",
         help="plan this host (default: billing-api1)",
     )
-    down = commands.add_parser("down", help="remove the lab: containers, volumes, network, files")
-    down.add_argument("--purge", action="store_true", help="accepted for symmetry: `down` always removes the data too")
+    commands.add_parser("down", help="remove the lab: containers, volumes, network, files")
     commands.add_parser("status", help="print what the lab consists of")
 
     ssh = commands.add_parser("ssh", help="log in to a host as root, or run a command there")
