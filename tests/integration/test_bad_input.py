@@ -36,17 +36,16 @@ def what_ran_before_still_runs(deployed: Stack, invoice: dict[str, Any]) -> Iter
 def converges(deployed: Stack) -> Callable[..., None]:
     """What a test calls when the cause is gone: good input converges, and a second run finds nothing to do."""
 
-    def converge(*may_change: str) -> None:
-        run = deployed.playbooks.run("deploy_compose.yml").ok()
+    def converge(*may_change: str, only: str = "all") -> None:
+        run = deployed.playbooks.run("deploy_compose.yml", f"--tags={only}").ok()
         assert [task for task in run.changed if not any(words in task for words in may_change)] == []
 
     return converge
 
 
-def deploy_badly(stack: Stack, only: str = "", **variables: Any) -> Run:
-    """Deploy with this input, all or one role `only`, and return the run that failed as a user should see it."""
-    arguments = [f"--tags={only}"] if only else []
-    run = stack.playbooks.run("deploy_compose.yml", *arguments, variables=PATIENCE | variables)
+def deploy_badly(stack: Stack, only: str = "all", **variables: Any) -> Run:
+    """Deploy with this input, all or `only` some roles, and return the run that failed as a user should see it."""
+    run = stack.playbooks.run("deploy_compose.yml", f"--tags={only}", variables=PATIENCE | variables)
     run.the_failure()
     print(run.message)
     return run
@@ -61,17 +60,17 @@ def test_unknown_tag(deployed: Stack) -> None:
 def test_wrong_registry_password(deployed: Stack, converges: Callable[..., None]) -> None:
     variables = json.loads((deployed.lab.dir / "inventory" / "group_vars" / "billing.yml").read_text())
     entry = variables["docker_registries"][0] | {"password": "wrong-password"}
-    run = deploy_badly(deployed, docker_registries=[entry])
+    run = deploy_badly(deployed, only="docker,postgres", docker_registries=[entry])
     assert run.failure["code"] == "registry_unauthorized"
     assert "check the user name and password" in run.message
     assert "wrong-password" not in run.output
-    converges("Keep the credentials of the registries")
+    converges("Keep the credentials of the registries", only="docker,postgres")
 
 
 def test_registry_away(deployed: Stack) -> None:
     deployed.lab.registry.stop()
     try:
-        run = deploy_badly(deployed)
+        run = deploy_badly(deployed, only="postgres")
     finally:
         deployed.lab.registry.start()
     assert run.failure["code"] == "registry_unreachable"
@@ -112,9 +111,12 @@ def test_image_that_does_not_fit_on_the_disk(deployed: Stack, big_image: str) ->
 
 def test_full_disk_under_the_projects_files(deployed: Stack, converges: Callable[..., None]) -> None:
     with small_filesystem(deployed, "/opt/billing"):
-        run = deploy_badly(deployed, only="api", api_env={"GREETING": "hello " * 2000})
+        refused = deploy_badly(deployed, only="api")
+        assert "0 MB free" in refused.message
+        variables = {"api_env": {"GREETING": "hello " * 2000}, "billing_minimum_disk_mb": 0}
+        run = deploy_badly(deployed, only="api", **variables)
     assert "No space left on device" in run.message
-    converges()
+    converges(only="api")
 
 
 def test_full_disk_under_the_engines_files(deployed: Stack, converges: Callable[..., None]) -> None:
@@ -122,7 +124,7 @@ def test_full_disk_under_the_engines_files(deployed: Stack, converges: Callable[
     with small_filesystem(deployed, "/opt/billing/releases"):
         run = deploy_badly(deployed, only="api", api_image=image("other"))
     assert run.failure["code"] == "disk_full"
-    converges()
+    converges(only="api")
 
 
 def test_too_little_disk_is_refused_before_anything_changes(deployed: Stack) -> None:
@@ -160,12 +162,12 @@ def test_taken_port(deployed: Stack, invoice: dict[str, Any]) -> None:
     deployed.server.sh(f"docker stop billing-{nginx}-1")
     deployed.server.sh("systemd-run --quiet --unit=port-thief python3 -m http.server 80")
     try:
-        run = deploy_badly(deployed)
+        run = deploy_badly(deployed, only="nginx")
     finally:
         deployed.server.sh("systemctl stop port-thief")
     assert run.failure["code"] == "port_taken"
     assert "another process listens on that port" in run.message
-    again = deployed.playbooks.run("deploy_compose.yml").ok()
+    again = deployed.playbooks.run("deploy_compose.yml", "--tags=nginx").ok()
     assert all("nginx" in task.lower() for task in again.changed), again.changed
     deployed.client.wait_serves(invoice)
     deployed.server.wait_running(CONTAINERS)

@@ -26,6 +26,9 @@ SECRET_FILES = {
     "/opt/billing/secrets/api_payment_key": (10001, "0400"),
     "/root/.docker/config.json": (0, "0600"),
 }
+# The entrypoint of the official image of PostgreSQL exports the superuser's password that it read from its file. Only
+# root and the database's own user can read it there.
+ENVIRONMENTS = {"environ of postgres, user 999"}
 SECRET_DIRECTORIES = ["/srv/billing/secrets", "/opt/billing/secrets", "/root/.docker"]
 
 # Reads every file of the server that a deployment may have written, binary ones too, and what Docker and the journal
@@ -55,8 +58,8 @@ for folder, folders, files in os.walk("/"):
 for pid in filter(str.isdigit, os.listdir("/proc")):
     for name in ("cmdline", "environ"):
         try:
-            with open(f"/proc/{pid}/{name}", "rb") as file:
-                look(f"{name} of process {pid}", file.read())
+            with open(f"/proc/{pid}/comm") as comm, open(f"/proc/{pid}/{name}", "rb") as file:
+                look(f"{name} of {comm.read().strip()}, user {os.stat(file.fileno()).st_uid}", file.read())
         except OSError:
             pass
 
