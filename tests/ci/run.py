@@ -9,13 +9,17 @@ it ran no test, or when a step that must exist is missing: nothing that was not 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +72,42 @@ def junit_counts(report: Path) -> Counts:
     return counts
 
 
-def run_step(suite: str, step: Step, log_path: Path) -> tuple[int, Counts]:
+class Console:
+    """The console, which lanes share. With more than one, each line says whose it is."""
+
+    def __init__(self, lanes: int) -> None:
+        self.prefixed = lanes > 1
+
+    def write(self, suite: str, text: str) -> None:
+        """Print lines of a suite at once."""
+        lines = text.splitlines(keepends=True)
+        sys.stdout.write("".join(f"{suite:<12}| {line}" for line in lines) if self.prefixed else text)
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def alone(suite: Suite, console: Console) -> Iterator[None]:
+    """Hold the machine's lock of a suite that owns a lab: two runs would remove each other's."""
+    if not suite.exclusive:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / f"billing-suite-{suite.name}-{os.getuid()}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.write(suite.name, f"=== {suite.name}: waiting for another run on this machine\n")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run_step(suite: str, step: Step, log_path: Path, console: Console) -> tuple[int, Counts]:
     """Run one step; return its exit code and how many tests it counted (a plain command is one test)."""
     report = LOGS / f"{suite}-{re.sub('[^a-z0-9]+', '-', step.name.lower())}.xml"
     report.unlink(missing_ok=True)
     argv = [*step.argv, f"--junitxml={report}"] if step.pytest else list(step.argv)
     counts: Counts | None = None
     with log_path.open("a") as log:
-        print(f"\n=== {suite}: {step.name}", flush=True)
+        console.write(suite, f"\n=== {suite}: {step.name}\n")
         log.write(f"\n=== {step.name}\n$ {' '.join(argv)}\n")
         process = subprocess.Popen(
             argv,
@@ -89,8 +121,7 @@ def run_step(suite: str, step: Step, log_path: Path) -> tuple[int, Counts]:
         )
         assert process.stdout is not None
         for line in process.stdout:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            console.write(suite, line)
             log.write(line)
             log.flush()
             if found := COUNTS.match(line.strip()):
@@ -103,7 +134,7 @@ def run_step(suite: str, step: Step, log_path: Path) -> tuple[int, Counts]:
     return code, counts
 
 
-def run_suite(suite: Suite) -> Result:
+def run_suite(suite: Suite, console: Console) -> Result:
     """Run every step of a suite, failed ones included, and add up."""
     log_path = LOGS / f"{suite.name}.log"
     log_path.write_text("")
@@ -111,15 +142,15 @@ def run_suite(suite: Suite) -> Result:
     started, counts = time.monotonic(), Counts()
     for step in suite.steps():
         if step.only_after_success and failed:
-            print(f"=== {suite.name}: {step.name}: not run, {failed[0]} failed", flush=True)
+            console.write(suite.name, f"=== {suite.name}: {step.name}: not run, {failed[0]} failed\n")
             failed.append(step.name)
             counts.add(Counts(failed=1))
             continue
-        code, numbers = run_step(suite.name, step, log_path)
+        code, numbers = run_step(suite.name, step, log_path, console)
         counts.add(numbers)
         if code != 0:
             failed.append(step.name)
-            print(f"=== {suite.name}: {step.name}: FAILED with {code}", flush=True)
+            console.write(suite.name, f"=== {suite.name}: {step.name}: FAILED with {code}\n")
     return Result(suite.name, counts, time.monotonic() - started, tuple(failed))
 
 
@@ -134,6 +165,25 @@ def summary(results: Sequence[Result], seconds: float) -> str:
     red = [result.suite for result in results if not result.green]
     verdict = f"FAILED: {', '.join(red)} (see build/logs/)" if red else "all suites are green"
     return "\n".join([*lines, f"{verdict}, {seconds:.0f} s"])
+
+
+def run_lanes(suites: Sequence[Suite]) -> list[Result]:
+    """Run suites one after the other in each lane, the lanes side by side; keep the order of the results."""
+    lanes: dict[int, list[Suite]] = {}
+    for suite in suites:
+        lanes.setdefault(suite.lane, []).append(suite)
+    console = Console(len(lanes))
+
+    def run_lane(lane: list[Suite]) -> list[Result]:
+        results = []
+        for suite in lane:
+            with alone(suite, console):
+                results.append(run_suite(suite, console))
+        return results
+
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        done = {result.suite: result for results in pool.map(run_lane, lanes.values()) for result in results}
+    return [done[suite.name] for suite in suites]
 
 
 def main() -> int:
@@ -153,7 +203,7 @@ def main() -> int:
         print(f"setup: {error}", file=sys.stderr)
         return 1
     LOGS.mkdir(parents=True, exist_ok=True)
-    results = [run_suite(SUITES[name]) for name in names]
+    results = run_lanes([SUITES[name] for name in names])
     table = summary(results, time.monotonic() - started)
     print(table, flush=True)
     (LOGS / "summary.txt").write_text(table + "\n")

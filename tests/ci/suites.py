@@ -37,13 +37,19 @@ def no_packages() -> list[str]:
 
 @dataclass(frozen=True)
 class Suite:
-    """Steps that run one after the other. `in_all`: part of `make test`."""
+    """Steps that run one after the other.
+
+    `in_all`: part of `make test`. Suites of another `lane` run at the same time: a lab host is mostly waited for.
+    `exclusive`: only one run on this machine at a time, because the suite owns a lab of a fixed name.
+    """
 
     name: str
     steps: Callable[[], list[Step]]
     environments: tuple[str, ...] = ("tools",)
     missing_packages: Callable[[], list[str]] = no_packages
     in_all: bool = True
+    lane: int = 0
+    exclusive: bool = False
 
 
 def environment(venv: str) -> dict[str, str]:
@@ -151,7 +157,7 @@ def terraform() -> list[Step]:
 def molecule() -> list[Step]:
     """Build one step per Molecule scenario, with a lab registry beside them."""
     scenarios = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-    lab = ("python", "-m", "tests.lab", "--name", "molecule")
+    lab = ("python", "-m", "tests.lab", "--name", os.environ.get("BILLING_LAB", "molecule"))
     return [
         Step("remove what a killed run left", (*lab, "down")),
         Step("lab up", (*lab, "up")),
@@ -185,7 +191,7 @@ SUITES = {
         Suite("galaxy", galaxy, ("tools", "galaxy")),
         Suite("sanity", sanity),
         Suite("terraform", terraform),
-        Suite("molecule", molecule),
-        Suite("integration", integration, ("tools", "core219")),
+        Suite("molecule", molecule, lane=1, exclusive=True),
+        Suite("integration", integration, ("tools", "core219"), exclusive=True),
     )
 }
