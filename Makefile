@@ -48,4 +48,4 @@ demo-down: setup ## Remove the demo and everything that it made
 	@.venv/bin/python -m tests.demo down
 
 clean: ## Remove what was built (labs must be down)
-	rm -rf .venv .ansible build
+	rm -rf .venv .ansible build .mypy_cache .pytest_cache .ruff_cache

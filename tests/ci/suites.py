@@ -97,7 +97,8 @@ def shell_scripts() -> list[str]:
 
 def pytest(name: str, *paths: str, venv: str = "tools", cwd: str = ".", **env: str) -> Step:
     """Build a step that runs pytest."""
-    return Step(name, ("python", "-m", "pytest", *paths), venv=venv, cwd=cwd, env=env)
+    cache = ("-o", f"cache_dir={BUILD / 'cache' / 'pytest'}")
+    return Step(name, ("python", "-m", "pytest", *cache, *paths), venv=venv, cwd=cwd, env=env)
 
 
 def lint() -> list[Step]:
