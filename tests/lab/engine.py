@@ -39,7 +39,7 @@ def ensure(run_dir: Path) -> None:
         raise LabError(f"no engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}: start it, or unset the variable")
     if os.geteuid() != 0:
         raise LabError("no Docker engine answers: start it, or run as root so that the lab can install and start one")
-    machine.install(machine.missing_packages([*tools, "docker", "iptables"]))
+    machine.install(machine.missing_packages([*tools, "docker", "dockerd", "iptables"]))
     with step("start the Docker engine"):
         if Path("/run/systemd/system").is_dir():
             run(["systemctl", "start", "docker"])

@@ -18,6 +18,7 @@ _CA_FOLDER = Path("/usr/local/share/ca-certificates")
 # command -> package of Debian and Ubuntu
 _TOOLS = {
     "docker": "docker.io",
+    "dockerd": "docker.io",  # some machines have the client alone
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
     "openssl": "openssl",
