@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._rollout.docker import Docker
-from ._rollout.engine import Engine
-from ._rollout.registry import RegistryFiles
-from ._rollout.release import RolloutError
-from ._rollout.store import Store
+from ._rollout.engine import Engine, Outcome, host_engine
+from ._rollout.release import Release, RolloutError
 
 PROJECT_OPTIONS: dict[str, Any] = {
     "root": {"type": "path", "default": "/opt/billing"},
@@ -22,10 +20,34 @@ PROJECT_OPTIONS: dict[str, Any] = {
 }
 
 
-def engine(module: AnsibleModule) -> Engine:
-    """Return the engine of the project that the parameters name; its progress goes to the journal."""
-    root, project = Path(module.params["root"]), module.params["project"]
-    return Engine(Docker(root, project), Store(root, Path("/run") / project), RegistryFiles(), module.log)
+class Progress:
+    """Keeps what the engine says for the result, and hands it to the journal at once."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+        self._started = time.monotonic()
+        self.lines: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(f"{time.monotonic() - self._started:.1f} s {line}")
+        self._module.log(line)
+
+
+def engine(module: AnsibleModule, progress: Progress) -> Engine:
+    """Return the engine of the project that the parameters name."""
+    return host_engine(Path(module.params["root"]), module.params["project"], progress)
+
+
+def result_of(outcome: Outcome) -> dict[str, Any]:
+    """Return the public result, with a diff that names releases and changed variables, never values."""
+
+    def shown(release: Release | None) -> dict[str, Any]:
+        return dict(release.as_dict()) if release else {}
+
+    after = shown(outcome.after) or ({"image": "resolved at run time"} if outcome.changed else {})
+    if outcome.diff_keys:
+        after["changed_keys"] = outcome.diff_keys
+    return {**outcome.as_dict(), "diff": {"before": shown(outcome.before), "after": after}}
 
 
 def fail(module: AnsibleModule, error: RolloutError, **result: Any) -> NoReturn:

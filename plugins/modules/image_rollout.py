@@ -11,9 +11,12 @@ module: image_rollout
 short_description: Roll a service to the digest behind an image reference
 version_added: 0.1.0
 description:
-  - Resolves the reference to a digest with one C(HEAD) request, pulls exactly that digest, starts it, waits until it
-    is healthy and only then gives it the place of the release before it. A release that does not become healthy is
-    taken away again.
+  - Resolves the reference to a digest with one C(HEAD) request, pulls exactly that digest, starts it beside the release
+    that serves, waits until it passes its gates, moves the traffic, waits until nobody uses the old one any more, and
+    watches the new one while the old one is still warm. What fails before the traffic moves is taken away; what fails
+    afterwards loses the traffic to the old release again.
+  - Each run first ends what a run before it has begun, so that a run that was killed at any instruction is made good.
+  - A release that failed is in quarantine, and refused until O(force=true) or another image or configuration.
   - A release is the image digest and the configuration. A changed environment or Compose fragment is rolled out like a
     changed image.
   - The Compose fragment C(compose.d/<service>.yaml) below O(root) says how the service runs. Roles
@@ -35,10 +38,17 @@ options:
     description: The service, which is also the name of its Compose fragment.
     type: str
     required: true
-  image:
-    description: Image reference, C(registry/name:tag) or C(registry/name@sha256:...).
+  state:
+    description:
+      - V(live) rolls out what O(image) names.
+      - V(rolled_back) goes back to the last good release before the live one, image, environment, secrets and limits,
+        as they were kept on the server. No registry is asked. The release that is left is put in quarantine.
     type: str
-    required: true
+    choices: [live, rolled_back]
+    default: live
+  image:
+    description: Image reference, C(registry/name:tag) or C(registry/name@sha256:...). For O(state=live).
+    type: str
   strategy:
     description:
       - How a running release is replaced.
@@ -49,22 +59,62 @@ options:
       - V(recreate) stops the container and starts the new one in its place. When the new image fails, the old one is
         started again.
     type: str
+      - Needed for O(state=live).
     choices: [blue_green, handover, recreate]
-    required: true
   slot_addresses:
     description: For O(strategy=blue_green), the C(address:port) of every replica of the slots V(blue) and V(green).
     type: dict
   env_file:
-    description: Environment file of the release, relative to O(root). It is copied into the release.
+    description: Environment file of the release, relative to O(root). It is kept with the release.
     type: str
     default: ''
+  secret_files:
+    description: Files relative to O(root), kept with the release with owner and mode. A rollback restores them.
+    type: list
+    elements: str
+    default: []
   config_files:
-    description: Further files, relative to O(root) or absolute, whose content is part of the release.
+    description:
+      - Further files, relative to O(root) or absolute, whose content is part of the release but not kept with it.
     type: list
     elements: str
     default: []
   migrate:
-    description: Run the one-off service C(<service>-migrate) of the new release before it starts.
+    description: Run the one-off service C(<service>-<slot>-migrate) before a digest starts for the first time.
+    type: bool
+    default: false
+  gates:
+    description:
+      - What a new container must pass before it gets traffic. Each is one of C({"http":"/path"}) (a status below 400 at
+        its own address), C({"tcp":true}) or C({"exec":["command","argument"]}).
+      - Without any, Docker must call it healthy. With some, Docker must call it healthy before the old release goes.
+    type: list
+    elements: dict
+    default: []
+  gate_successes:
+    description: How often in a row all gates must hold.
+    type: int
+    default: 3
+  gate_stable:
+    description: Seconds that the gates must have held.
+    type: float
+    default: 0
+  soak:
+    description: Seconds that the new release is watched after the switch while the old one is still there.
+    type: float
+    default: 10
+  soak_errors:
+    description:
+      - By how much the share of 5xx answers in the access log (0 to 1) may be larger than the old release's before the
+        traffic goes back.
+    type: float
+    default: 0.02
+  keep:
+    description: How many good releases are kept with image and files. The live one and the one before it always are.
+    type: int
+    default: 3
+  force:
+    description: Roll out a release too that is in quarantine.
     type: bool
     default: false
   pending_config:
@@ -92,6 +142,13 @@ EXAMPLES = r"""
       green: ["10.201.0.21:8000"]
     env_file: api.env
     migrate: true
+    gates:
+      - http: /health/db
+
+- name: Go back to the release before
+  billing.infrastructure.image_rollout:
+    service: api
+    state: rolled_back
 """
 
 RETURN = r"""
@@ -129,6 +186,24 @@ timeline:
   returned: success
   type: dict
   sample: {resolve: 0.02, pull: 3.1, start: 0.6, gate: 1.4, switch: 0.1, drain: 11.2}
+serve_seconds:
+  description: Seconds from the known digest until the new release answered through Nginx.
+  returned: success
+  type: float
+boot_seconds:
+  description: Seconds that the application took from its start to its first passed gate.
+  returned: success
+  type: float
+changed_keys:
+  description: Names of environment variables that differ from the release before.
+  returned: success
+  type: list
+  elements: str
+progress:
+  description: What was done, in order, with the seconds since the beginning; in the journal, too.
+  returned: always
+  type: list
+  elements: str
 failure:
   description: What failed.
   returned: failure
@@ -154,9 +229,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._module import PROJECT_OPTIONS, engine, fail
-from ..module_utils._rollout.engine import Outcome
-from ..module_utils._rollout.release import Intent, Release, RolloutError
+from ..module_utils._module import PROJECT_OPTIONS, Progress, engine, fail, result_of
+from ..module_utils._rollout.engine import Engine, Outcome
+from ..module_utils._rollout.intent import Gate, Intent
+from ..module_utils._rollout.release import RolloutError
 
 
 def intent_of(params: dict[str, Any]) -> Intent:
@@ -167,30 +243,28 @@ def intent_of(params: dict[str, Any]) -> Intent:
         strategy=params["strategy"],
         slot_addresses=params["slot_addresses"] or {},
         env_file=params["env_file"],
+        secret_files=tuple(params["secret_files"]),
         config_files=tuple(params["config_files"]),
         migrate=params["migrate"],
+        gates=tuple(map(Gate.parse, params["gates"])),
+        successes=params["gate_successes"],
+        stable=params["gate_stable"],
         timeout=float(params["timeout"]),
         drain_timeout=float(params["drain_timeout"]),
+        soak=params["soak"],
+        soak_errors=params["soak_errors"],
+        keep=params["keep"],
+        force=params["force"],
     )
 
 
-def result_of(outcome: Outcome) -> dict[str, Any]:
-    """Return the public result, with a diff that names releases only."""
-
-    def shown(release: Release | None) -> dict[str, str] | None:
-        return release.as_dict() if release else None
-
-    return {
-        "changed": outcome.changed,
-        "before": shown(outcome.before),
-        "after": shown(outcome.after),
-        "slot": outcome.slot,
-        "timeline": outcome.timeline,
-        "diff": {
-            "before": shown(outcome.before) or {},
-            "after": shown(outcome.after) or ({"image": "resolved at run time"} if outcome.changed else {}),
-        },
-    }
+def roll(module: AnsibleModule, actor: Engine) -> Outcome:
+    """Do, or in check mode predict, what the parameters ask for."""
+    params = module.params
+    if params["state"] == "rolled_back":
+        return (actor.predict_rollback if module.check_mode else actor.rollback)(params["service"])
+    wanted = intent_of(params)
+    return actor.predict(wanted, params["pending_config"]) if module.check_mode else actor.apply(wanted)
 
 
 def main() -> None:
@@ -199,28 +273,34 @@ def main() -> None:
         argument_spec={
             **PROJECT_OPTIONS,
             "service": {"type": "str", "required": True},
-            "image": {"type": "str", "required": True},
-            "strategy": {"type": "str", "required": True, "choices": ["blue_green", "handover", "recreate"]},
+            "state": {"type": "str", "choices": ["live", "rolled_back"], "default": "live"},
+            "image": {"type": "str"},
+            "strategy": {"type": "str", "choices": ["blue_green", "handover", "recreate"]},
             "slot_addresses": {"type": "dict"},
             "env_file": {"type": "str", "default": ""},
+            "secret_files": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "config_files": {"type": "list", "elements": "str", "default": []},
             "migrate": {"type": "bool", "default": False},
+            "gates": {"type": "list", "elements": "dict", "default": []},
+            "gate_successes": {"type": "int", "default": 3},
+            "gate_stable": {"type": "float", "default": 0},
+            "soak": {"type": "float", "default": 10},
+            "soak_errors": {"type": "float", "default": 0.02},
+            "keep": {"type": "int", "default": 3},
+            "force": {"type": "bool", "default": False},
             "pending_config": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "drain_timeout": {"type": "int", "default": 90},
         },
-        required_if=[("strategy", "blue_green", ["slot_addresses"])],
+        required_if=[("state", "live", ["image", "strategy"]), ("strategy", "blue_green", ["slot_addresses"])],
         supports_check_mode=True,
     )
+    progress = Progress(module)
     try:
-        wanted = intent_of(module.params)
-        if module.check_mode:
-            outcome = engine(module).predict(wanted, module.params["pending_config"])
-        else:
-            outcome = engine(module).apply(wanted)
+        outcome = roll(module, engine(module, progress))
     except RolloutError as error:
-        fail(module, error)
-    module.exit_json(**result_of(outcome))
+        fail(module, error, progress=progress.lines)
+    module.exit_json(**result_of(outcome), progress=progress.lines)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ module: rollout_info
 short_description: Say what runs of a project
 version_added: 0.1.0
 description:
-  - Lists the containers of a Compose project with image digest, health and since when they run. Reads only.
+  - Lists the containers of a Compose project with image digest, health and since when they run, what the engine has
+    recorded of each service, and the releases in quarantine. Reads only.
 author:
   - billing.infrastructure contributors (@billing-infrastructure)
 extends_documentation_fragment:
@@ -56,20 +57,31 @@ services:
     since:
       description: When it was started, RFC 3339.
       type: str
+releases:
+  description: Per service its slot, the live release, the one that a rollback goes to, and the stage of a rollout.
+  returned: success
+  type: dict
+  sample: {api: {slot: blue, live: 2be502aaba17-0a346d7f, previous: null, rollout: null}}
+quarantine:
+  description: Releases that failed and are refused, C(service/release) to C(code), C(message), C(at) and C(image).
+  returned: success
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._module import PROJECT_OPTIONS, engine, fail
+from ..module_utils._module import PROJECT_OPTIONS, Progress, engine, fail
 from ..module_utils._rollout.release import RolloutError
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=PROJECT_OPTIONS, supports_check_mode=True)
-    docker = engine(module).docker
+    actor = engine(module, Progress(module))
+    docker = actor.docker
     try:
         containers = docker.containers() if docker.installed() and docker.root.is_dir() else []
+        releases, quarantine = actor.status(), actor.store.quarantine()
     except RolloutError as error:
         fail(module, error)
     services = [
@@ -82,7 +94,7 @@ def main() -> None:
         }
         for container in sorted(containers, key=lambda container: container.service)
     ]
-    module.exit_json(changed=False, services=services)
+    module.exit_json(changed=False, services=services, releases=releases, quarantine=quarantine)
 
 
 if __name__ == "__main__":

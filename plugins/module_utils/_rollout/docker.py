@@ -29,8 +29,12 @@ _CAUSES = (
     ("manifest unknown", "image_unknown", "check name and tag, or push the image"),
     ("unauthorized", "registry_unauthorized", "check the user name and password for it in docker_registries"),
     ("no matching manifest", "platform_missing", "build and push the image for this host's architecture"),
-    ("cannot connect to the docker daemon", "docker_down", "start it with 'systemctl start docker'"),
+    *(
+        (words, "docker_down", "see 'systemctl status docker' and 'journalctl -u docker'")
+        for words in ("cannot connect to the docker daemon", "error during connect", "is the docker daemon running")
+    ),
 )
+_DAEMON_PID = Path("/run/docker.pid")
 
 
 def cause(text: str) -> tuple[str, str] | None:
@@ -98,31 +102,42 @@ class Docker:
             raise _failure(result)
         return result
 
-    def compose(self, fragments: Sequence[str], *arguments: str, timeout: float = 60.0, check: bool = True) -> Result:
+    def compose(self, files: Sequence[str], *arguments: str, timeout: float = 60.0, check: bool = True) -> Result:
         """Run `docker compose` on the project's own files."""
-        files = [word for fragment in fragments for word in ("-f", fragment)]
+        named = [word for file in files for word in ("-f", file)]
         head = ("compose", "--project-name", self.project, "--project-directory", ".", "--env-file", "release.env")
-        return self.run(*head, *files, "--progress", "quiet", *arguments, timeout=timeout, check=check)
+        return self.run(*head, *named, "--progress", "quiet", *arguments, timeout=timeout, check=check)
+
+    def daemon(self) -> str:
+        """Return what tells one life of the daemon from the next, '' while there is none."""
+        try:
+            return f"{_DAEMON_PID.read_text().strip()} {_DAEMON_PID.stat().st_mtime_ns}"
+        except FileNotFoundError:
+            return ""
 
     def pull(self, image: str, timeout: float) -> None:
         """Pull a pinned reference and prove that the local image carries its digest.
 
         The daemon reports some errors inside a stream that ends with success, so the result is checked.
         """
-        if not self._has(image):
-            self.run("pull", "--quiet", image, timeout=timeout)
-            if not self._has(image):
-                raise RolloutError(
-                    "digest_mismatch",
-                    f"after a pull, no local image carries {image}; remove the image by hand and try again",
-                    {"image": image},
-                )
+        self.run("pull", "--quiet", image, timeout=timeout)
+        if not self.has(image):
+            raise RolloutError(
+                "digest_mismatch",
+                f"after a pull, no local image carries {image}; remove the image by hand and try again",
+                {"image": image},
+            )
 
-    def _has(self, image: str) -> bool:
+    def has(self, image: str) -> bool:
+        """Whether a local image carries the digest of a pinned reference."""
         result = self.run("image", "inspect", "--format", "{{json .RepoDigests}}", image, check=False)
         digests = json.loads(result.stdout) if result.returncode == 0 and result.stdout.strip() else []
         wanted = image.rpartition("@")[2]
         return any(str(entry).endswith(f"@{wanted}") for entry in digests or [])
+
+    def remove_image(self, image: str) -> None:
+        """Remove an image, unless a container uses it or it is gone already."""
+        self.run("image", "rm", image, check=False)
 
     def containers(self, timeout: float = 30.0) -> list[Container]:
         """Return every service container of the project, running or not; one-off containers are left out."""
@@ -133,13 +148,20 @@ class Docker:
         ids = listed.stdout.split()
         if not ids:
             return []
-        inspected = self.run("inspect", *ids, timeout=timeout, check=False)  # One may vanish in between.
+        inspected = self.run("inspect", "--type", "container", *ids, timeout=timeout, check=False)
+        if inspected.returncode != 0 and "no such container" not in inspected.stderr.lower():
+            raise _failure(inspected)  # Not one that vanished in between: what is not known is not absent.
         return [_container(item) for item in json.loads(inspected.stdout or "[]")]
 
     def logs(self, container: Container, lines: int = 30) -> list[str]:
         """Return the last lines a container wrote, oldest first."""
         result = self.run("logs", "--tail", str(lines), container.id, check=False)
         return (result.stdout + result.stderr).splitlines()[-lines:]
+
+    def output(self, container: Container, since: float, until: float, most: int = 20000) -> list[str]:
+        """Return the lines on standard output of a stretch of time (Unix seconds), `most` of them at the most."""
+        span = ("--since", f"{since:.6f}", "--until", f"{until:.6f}", "--tail", str(most))
+        return self.run("logs", *span, container.id, check=False).stdout.splitlines()
 
 
 def _container(item: dict[str, Any]) -> Container:

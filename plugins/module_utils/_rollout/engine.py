@@ -1,35 +1,51 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # Copyright (c) 2026 billing.infrastructure contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring one service to the release behind a reference: observe, decide, act one step at a time, record.
+"""The loop: under the lock, look, ask the planner for one action, do it, look again.
 
-Every step either leaves the live release as it was or can be repeated, so that the next run converges.
+Whatever an earlier run left half done is ended first, without asking a registry. So a kill at any instruction is
+mended by the next run, whatever that one is for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from . import nginx, registry
+from .actions import Actions
 from .docker import Docker
-from .release import Intent, Reference, Release, RolloutError, hash_parts, other_slot
-from .steps import Progress, Steps, Timeline
+from .intent import Intent
+from .planner import plan
+from .registry import RegistryFiles
+from .release import Reference, Release, RolloutError, hash_parts
+from .state import Action, Goal, Record
 from .store import Store
-from .strategies import recreate, restore, roll, settle, unsettled
+from .watch import Clock, Watch, timestamp
+
+Hook = Callable[[str, Action], None]
+_CLOCK = Clock()
+_OUTAGE = 60.0  # Seconds that the Docker daemon may be away in the middle of a rollout.
+_PHASES = {"wait gate": "gate", "wait prove": "switch", "wait drain": "drain", "wait soak": "soak", "remove": "stop"}
 
 
 @dataclass
 class Outcome:
-    """What a rollout did, or in check mode would do.
+    """What a run did, or in check mode would do.
 
     Attributes:
         changed: whether anything was or would be changed.
-        before: the live release, None before the first.
+        before: the release that was live, None before the first.
         after: the wanted release; None where check mode cannot know the digest yet.
         slot: where the release lives, '' for a service without slots.
         timeline: seconds per phase, in order.
+        serve_seconds: from the known digest until the new release answered through Nginx.
+        boot_seconds: of these, from the start of its container until it first passed its gates.
+        diff_keys: names of environment variables that differ between the two releases.
     """
 
     changed: bool
@@ -37,17 +53,97 @@ class Outcome:
     after: Release | None
     slot: str
     timeline: dict[str, float] = field(default_factory=dict)
+    serve_seconds: float | None = None
+    boot_seconds: float | None = None
+    diff_keys: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the outcome as the modules document it."""
+        shown = {"before": self.before, "after": self.after}
+        return {
+            "changed": self.changed,
+            **{name: release.as_dict() if release else None for name, release in shown.items()},
+            "slot": self.slot,
+            "timeline": {phase: round(seconds, 3) for phase, seconds in self.timeline.items()},
+            "serve_seconds": self.serve_seconds,
+            "boot_seconds": self.boot_seconds,
+            "changed_keys": self.diff_keys,
+        }
 
 
 class Engine:
-    """One project on one host."""
+    """One project on one host.
 
-    def __init__(self, docker: Docker, store: Store, files: registry.RegistryFiles, progress: Progress) -> None:
+    Args:
+        docker: its engine.
+        store: its files.
+        files: how to ask registries.
+        progress: tells a person what is being done.
+        hook: called with `before` or `after` and each action; tests die in it.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        docker: Docker,
+        store: Store,
+        files: RegistryFiles,
+        progress: Callable[[str], None],
+        hook: Hook = lambda _when, _action: None,
+        clock: Clock = _CLOCK,
+    ) -> None:
         self.docker = docker
         self.store = store
         self.files = files
         self.progress = progress
-        self.steps = Steps(docker, store, progress)
+        self.hook = hook
+        self.clock = clock
+
+    # -- what can be asked for
+
+    def apply(self, intent: Intent) -> Outcome:
+        """Roll the service to the digest that its reference has now.
+
+        Raises:
+            RolloutError: the release before it serves as before, or serves again.
+        """
+        with self._alone(intent.timeout):
+            timeline: dict[str, float] = {}
+            settled = self._settle(intent, timeline)
+            with self._phase(timeline, "resolve"):
+                reference = Reference.parse(intent.image)
+                digest = registry.resolve(reference, self.files)
+            record = self._current(intent)
+            contents = self.store.contents(intent)
+            wanted = self._release(intent, reference.at(digest), contents)
+            self._refuse_quarantined(intent, wanted)
+            if record.intent.stored() != intent.stored():
+                self.store.save(replace(record, intent=replace(intent, force=False)))
+            goal = Goal("rollout", wanted, intent.image)
+            return self._run(intent.service, goal, contents, timeline, settled)
+
+    def rollback(self, service: str) -> Outcome:
+        """Go back to the last good release before the live one, image and configuration; no registry is asked."""
+        record = self._known(service)
+        with self._alone(record.intent.timeout):
+            timeline: dict[str, float] = {}
+            record = self._known(service)
+            in_soak = record.rollout is not None and record.rollout.kind == "rollout" and record.rollout.before
+            target = record.good[0] if in_soak and record.good else self._rollback_target(record)
+            goal = Goal("rollback", target, "rollback")
+            outcome = self._run(service, goal, {}, timeline, False)
+            self._quarantine_by_hand(service, outcome.before)
+            return outcome
+
+    def restart(self, service: str) -> Outcome:
+        """Make the containers of a service anew from the release they have, with its strategy and gates."""
+        record = self._known(service)
+        with self._alone(record.intent.timeout):
+            timeline: dict[str, float] = {}
+            self._settle(record.intent, timeline)
+            record = self._known(service)
+            goal = Goal("restart", self._live_of(record), "restart")
+            return self._run(service, goal, {}, timeline, False)
 
     def predict(self, intent: Intent, pending_config: bool) -> Outcome:
         """Say what `apply` would do; read only, and without Docker installed too.
@@ -56,124 +152,275 @@ class Engine:
             intent: what shall run.
             pending_config: a task before this one would change a file of the release.
         """
-        slot, before = _live(self.store.read(), intent)
-        next_slot = other_slot(slot) if intent.slotted else ""
+        record = self.store.record(intent.service) or self._adopted(intent)
+        before = record.live_release
+        idle = record.idle
+        reference = Reference.parse(intent.image)
         try:
-            digest = registry.resolve(Reference.parse(intent.image), self.files)
+            digest = registry.resolve(reference, self.files)
         except RolloutError as error:
             # Before the first release the registry's CA and credentials may themselves be still to be installed.
             if before or error.code not in ("registry_unreachable", "registry_unauthorized"):
                 raise
-            return Outcome(True, before, None, next_slot)
-        after = Release(Reference.parse(intent.image).at(digest), self._config_hash(intent))
+            return Outcome(True, before, None, idle)
+        contents = self.store.contents(intent)
+        after = self._release(intent, reference.at(digest), contents)
         same = before == after and not pending_config
-        changed = not same or not self.docker.installed() or not self._complete(intent, slot, after)
-        return Outcome(changed, before, after, slot if same else next_slot)
+        if not same and not pending_config:
+            self._refuse_quarantined(intent, after)
+        keys = [] if same else self._changed_keys(intent, before, contents)
+        changed = not same or not self.docker.installed() or not self._settled(record, after)
+        return Outcome(changed, before, after, record.live or "" if same else idle, diff_keys=keys)
 
-    def apply(self, intent: Intent) -> Outcome:
-        """Roll the service to the digest its reference has now.
+    def predict_rollback(self, service: str) -> Outcome:
+        """Say where `rollback` would go."""
+        record = self._known(service)
+        return Outcome(True, record.live_release, self._rollback_target(record), record.idle)
 
-        Raises:
-            RolloutError: nothing of the live release was changed, or it was put back.
+    def predict_restart(self, service: str) -> Outcome:
+        """Say what `restart` would do."""
+        record = self._known(service)
+        live = self._live_of(record)
+        return Outcome(True, live, live, record.idle)
+
+    def status(self) -> dict[str, dict[str, str | None]]:
+        """Return per service its slot, its live release, where a rollback goes, and the stage of a rollout."""
+        return {
+            record.intent.service: {
+                "slot": record.live,
+                "live": record.live_release.id if record.live_release else None,
+                "previous": record.previous.id if record.previous else None,
+                "rollout": record.rollout.stage if record.rollout else None,
+            }
+            for record in self.store.records()
+        }
+
+    def recorded_intent(self, service: str) -> Intent:
+        """Return what was asked of a service last."""
+        return self._known(service).intent
+
+    # -- the loop
+
+    def _run(
+        self,
+        service: str,
+        goal: Goal | None,
+        contents: Mapping[str, bytes],
+        timeline: dict[str, float],
+        settled: bool,
+    ) -> Outcome:
+        watch = Watch(self.docker, self.store, self.clock)
+        actions = Actions(self.docker, self.store, self.files, watch, contents, self.progress)
+        record = self._known(service)
+        before, known_at = record.live_release, self.clock.monotonic()
+        keys = self._changed_keys(record.intent, before, contents) if goal and goal.release != before else []
+        changed, done = settled, False
+        outage: float | None = None
+        while not done:
+            started = self.clock.monotonic()
+            phase, life = "look", self.docker.daemon()
+            try:
+                record = self._known(service)
+                seen = watch.look(record, goal)
+                action = plan(goal, seen, self.clock.monotonic())
+                phase = _PHASES.get(f"{action.name} {action.reason}", _PHASES.get(action.name, action.name))
+                if action.name == "give_up":
+                    raise self._given_up(action, seen.of(action.slot))
+                done = action.name == "done"
+                if not done:
+                    changed = changed or action.name not in ("wait", "environment", "prune", "finish")
+                    self.hook("before", action)
+                    actions.perform(action, goal, seen)
+                    self.hook("after", action)
+                outage = None
+            except RolloutError as error:
+                if phase == "give_up":
+                    raise
+                outage = self._outage(error, life, outage)
+                if outage is None:
+                    if phase == "look":
+                        raise
+                    watch.remember(failure=error)
+            finally:
+                timeline[phase] = timeline.get(phase, 0.0) + self.clock.monotonic() - started
+        timeline.pop("done", None)
+        return self._result(
+            goal,
+            watch,
+            Outcome(
+                changed,
+                before,
+                record.live_release,
+                record.live or "",
+                timeline,
+                round(watch.served_at - known_at, 3) if watch.served_at else None,
+                watch.boot_seconds,
+                keys,
+            ),
+        )
+
+    def _outage(self, error: RolloutError, life: str, since: float | None) -> float | None:
+        """Return since when the daemon is away, None where the error has another reason or it stays away too long.
+
+        A command that a dying daemon cut off says nothing about the release; once it is back, the next look tells.
         """
+        if error.code != "docker_down" and self.docker.daemon() == life:
+            return None
+        now = self.clock.monotonic()
+        since = now if since is None else since
+        if now - since > _OUTAGE:
+            return None
+        self.progress(f"the Docker daemon went away, waiting for it: {error.message}")
+        self.clock.sleep(0.5)
+        return since
+
+    @staticmethod
+    def _result(goal: Goal | None, watch: Watch, outcome: Outcome) -> Outcome:
+        """Return the outcome of a run that reached its goal; raise why it did not."""
+        failure = watch.end.get("failure")
+        if goal is None or watch.end.get("outcome", "live") == "live" or failure is None:
+            return outcome
+        details = {**failure["details"], "outcome": watch.end["outcome"], "timeline": outcome.as_dict()["timeline"]}
+        raise RolloutError(failure["code"], failure["message"], details, failure["logs"])
+
+    def _given_up(self, action: Action, containers: list[Any]) -> RolloutError:
+        failure = action.failure or RolloutError("failed", "for no reason")
+        if not failure.logs:
+            failure.logs = [line for one in containers[:1] for line in self.docker.logs(one)]
+        return failure
+
+    def _settle(self, intent: Intent, timeline: dict[str, float]) -> bool:
+        """End what an earlier run has begun; return whether there was anything."""
+        self.store.prepare()
+        record = self._current(intent)
+        if record.rollout is None:
+            return False
+        self.progress(f"{intent.service}: an earlier run did not end its {record.rollout.kind}; this one does")
+        self._run(intent.service, None, {}, timeline, False)
+        return True
+
+    def _settled(self, record: Record, wanted: Release) -> bool:
+        """Whether nothing is left to do for a release that is live."""
+        watch = Watch(self.docker, self.store, self.clock)
+        goal = Goal("rollout", wanted, "")
+        action = plan(goal, watch.look(record, goal), self.clock.monotonic())
+        return action.name == "done" or (action.name, action.reason) == ("wait", "gate")
+
+    @contextlib.contextmanager
+    def _alone(self, timeout: float) -> Iterator[None]:
+        """Hold the project's lock, and name what the disk refuses."""
         if not self.docker.installed():
             raise RolloutError("docker_missing", "there is no docker command on this host; run role docker first")
         try:
-            with self.store.locked(intent.timeout) as lock:
+            with self.store.locked(timeout) as lock:
                 self.docker.inherited = (lock,)
-                return self._apply(intent)
+                yield
         except OSError as error:
             code = "disk_full" if error.errno == errno.ENOSPC else "io_failed"
             raise RolloutError(
-                code, f"cannot write the state of {intent.service}: {error}; free space or repair it, then run again"
+                code, f"cannot write the state of the project: {error}; free space or repair it, then run again"
             ) from error
 
-    def _apply(self, intent: Intent) -> Outcome:
-        clock = Timeline()
-        self.store.prepare()
-        settled = unsettled(self.steps, intent)
-        settle(self.steps, intent, clock)
-        slot, before = _live(self.store.read(), intent)
-        reference = Reference.parse(intent.image)
-        with clock.phase("resolve"):
-            digest = registry.resolve(reference, self.files)
-        after = Release(reference.at(digest), self._config_hash(intent))
-        if before == after and self._comes_up(intent, slot, after):
-            return Outcome(settled, before, after, slot, clock.seconds)
-        self.progress(f"{intent.service}: {before.id if before else 'nothing'} -> {after.id}")
-        outcome = "live"
+    @contextlib.contextmanager
+    def _phase(self, timeline: dict[str, float], name: str) -> Iterator[None]:
+        started = self.clock.monotonic()
         try:
-            with clock.phase("pull"):
-                self.docker.pull(after.image, timeout=600)
-            if not intent.slotted:
-                recreate(self.steps, intent, before, after, clock)
-            elif slot and before == after:
-                restore(self.steps, intent, slot, after, clock)
-            else:
-                slot = roll(self.steps, intent, slot, after, clock)
-        except RolloutError as error:
-            outcome = error.code
-            raise
+            yield
         finally:
-            self._record(intent, before, after, slot, outcome, clock)
-        return Outcome(True, before, after, slot, clock.seconds)
+            timeline[name] = timeline.get(name, 0.0) + self.clock.monotonic() - started
 
-    def _config_hash(self, intent: Intent) -> str:
-        paths = [f"compose.d/{intent.service}.yaml", intent.env_file, *intent.config_files]
-        parts = {}
-        for path in filter(None, paths):
-            full = self.store.root / path
-            parts[path] = full.read_bytes() if full.exists() else b""  # In check mode it may be still to come.
-        return hash_parts(parts, self.store.key())
+    # -- records and releases
 
-    def _comes_up(self, intent: Intent, slot: str, wanted: Release) -> bool:
-        """Whether exactly the wanted release serves, or will by itself: after a reboot it may still be starting."""
-        if not self._complete(intent, slot, wanted):
-            return False
-        try:
-            self.steps.wait(intent.services(slot), intent.timeout, self.steps.containers(intent))
-        except RolloutError as error:
-            self.progress(f"{intent.service}: {error.message}")
-            return False
-        return True
-
-    def _complete(self, intent: Intent, slot: str, wanted: Release) -> bool:
-        """Whether the wanted release runs in its slot with the traffic switched to it, and nothing else is left."""
-        if unsettled(self.steps, intent) or f"{intent.prefix}_PREVIOUS_IMAGE" in self.store.read():
-            return False
-        containers = self.steps.containers(intent)
-        return (
-            sorted(container.service for container in containers) == sorted(intent.services(slot))
-            and all(c.state == "running" and Release(c.image, c.config_hash) == wanted for c in containers)
-            and (
-                intent.strategy != "blue_green"
-                or self.steps.switched_to(intent) == nginx.render_upstream(intent.service, intent.slot_addresses[slot])
+    def _known(self, service: str) -> Record:
+        record = self.store.record(service)
+        if record is None:
+            raise RolloutError(
+                "service_unknown",
+                f"nothing is recorded of a service {service} below {self.store.root}; deploy it first",
+                {"service": service},
             )
+        return record
+
+    def _current(self, intent: Intent) -> Record:
+        """Return the record, made from what runs where there is none."""
+        record = self.store.record(intent.service)
+        if record is None:
+            record = self._adopted(intent)
+            self.store.save(record)
+        return record
+
+    def _adopted(self, intent: Intent) -> Record:
+        """Return a record of what runs where the file was lost: nobody must lose traffic because of that."""
+        kept = [release for release in self.store.kept(intent.service).values() if release]
+        containers = self.docker.containers() if kept and self.docker.installed() else []
+        for slot in intent.slots:
+            for release in kept:
+                record = Record(intent, live=slot, slots={slot: release}, good=(release,))
+                found = [one for one in containers if intent.owns(one.service, slot) and one.release == release]
+                written = nginx.render_upstream(intent.service, record.servers(slot))
+                live = intent.strategy != "blue_green" or self.store.upstream(intent.service) == written
+                if found and live:
+                    return record
+        return Record(intent)
+
+    def _release(self, intent: Intent, image: str, contents: Mapping[str, bytes]) -> Release:
+        addresses = {slot: list(servers) for slot, servers in intent.slot_addresses.items()}
+        return Release(image, hash_parts(contents, self.store.key()), addresses)
+
+    def _live_of(self, record: Record) -> Release:
+        live = record.live_release
+        if live is None:
+            raise RolloutError(
+                "nothing_live", f"no release of {record.intent.service} is live yet; deploy it first", {}
+            )
+        return live
+
+    def _rollback_target(self, record: Record) -> Release:
+        target = record.previous
+        if target is None or self.store.kept(record.intent.service).get(target.id) is None:
+            raise RolloutError(
+                "nothing_to_roll_back_to",
+                f"no good release of {record.intent.service} before the live one is kept on this host; "
+                "deploy an older image instead",
+                {"service": record.intent.service},
+            )
+        return target
+
+    def _changed_keys(self, intent: Intent, before: Release | None, contents: Mapping[str, bytes]) -> list[str]:
+        """Return the names, never values, of environment variables that differ."""
+        if not intent.env_file or before is None or not contents:
+            return []
+        old = self.store.kept_file(intent.service, before.id, f"{intent.service}.env") or b""
+        pairs = [
+            dict(line.partition(b"=")[::2] for line in text.splitlines()) for text in (old, contents[intent.env_file])
+        ]
+        names = {name for name in {*pairs[0], *pairs[1]} if pairs[0].get(name) != pairs[1].get(name)}
+        return sorted(name.decode(errors="replace") for name in names if name and not name.startswith(b"#"))
+
+    def _refuse_quarantined(self, intent: Intent, wanted: Release) -> None:
+        entries = self.store.quarantine()
+        entry = entries.get(f"{intent.service}/{wanted.id}")
+        if entry is None:
+            return
+        if intent.force:
+            self.store.set_quarantine({key: value for key, value in entries.items() if value is not entry})
+            return
+        raise RolloutError(
+            "quarantined",
+            f"{wanted.image} with this configuration failed on {entry['at']} ({entry['code']}: {entry['message']}); "
+            "push another image, change the configuration, or force it",
+            {"service": intent.service, "image": wanted.image, **entry},
         )
 
-    def _record(
-        self, intent: Intent, before: Release | None, after: Release, slot: str, outcome: str, clock: Timeline
-    ) -> None:
-        self.store.record(
-            {
-                "service": intent.service,
-                "reference": intent.image,
-                "before": before.as_dict() if before else None,
-                "after": after.as_dict(),
-                "slot": slot,
-                "outcome": outcome,
-                "seconds": clock.seconds,
-            }
-        )
+    def _quarantine_by_hand(self, service: str, release: Release | None) -> None:
+        if release is None:
+            return
+        why = {"code": "rolled_back", "message": "rolled back by a person", "at": timestamp(), "image": release.image}
+        self.store.set_quarantine({**self.store.quarantine(), f"{service}/{release.id}": why})
 
 
-def _live(values: Mapping[str, str], intent: Intent) -> tuple[str, Release | None]:
-    """Return the live slot ('' for a service without slots) and the last release known to be good, None before it."""
-    slot = values.get(intent.live_variable, "") if intent.slotted else ""
-    if intent.slotted and not slot:
-        return "", None
-    names = [f"{intent.prefix}_PREVIOUS", intent.variable(slot)]
-    for name in names:
-        if values.get(f"{name}_IMAGE"):
-            return slot, Release(values[f"{name}_IMAGE"], values.get(f"{name}_CONFIG_HASH", ""))
-    return slot, None
+def host_engine(
+    root: Path, project: str, progress: Callable[[str], None], hook: Hook = lambda _when, _action: None
+) -> Engine:
+    """Return the engine of a project on this host."""
+    return Engine(Docker(root, project), Store(root, Path("/run") / project), RegistryFiles(), progress, hook)

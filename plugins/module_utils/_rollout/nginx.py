@@ -5,32 +5,67 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .docker import Docker
+from .health import ask_socket
 from .release import Container, RolloutError
 
 CONFIG = "/etc/nginx/billing/nginx.conf"  # Where role nginx mounts its directory in the container.
-_POLL = 0.1
+PROOF_HEADER = "X-Billing-Upstream"
 
 
-def render_upstream(service: str, servers: Sequence[str]) -> str:
+def render_upstream(service: str, servers: Sequence[str]) -> bytes:
     """Return the upstream file for a list of `address:port`.
 
-    No upstream keep-alive and no passive failure marking: both lose requests when the application closes first.
+    No upstream keep-alive and no passive failure marking: both lose requests when the application closes first. The
+    server on a socket inside the container tells which address answers, so that a switch can be proven.
     """
     lines = "".join(f"    server {server} max_fails=0;\n" for server in servers)
-    return (
-        "# Owned by billing.infrastructure: which slot gets the traffic.\n"
-        f"upstream {service} {{\n    zone {service} 64k;\n{lines}    keepalive 0;\n}}\n"
-    )
+    return f"""\
+# Owned by billing.infrastructure: which slot gets the traffic.
+upstream {service} {{
+    zone {service} 64k;
+{lines}    keepalive 0;
+}}
+server {{
+    listen unix:{_socket(service)};
+    access_log off;
+    location / {{
+        proxy_pass http://{service};
+        proxy_set_header Connection close;
+        add_header {PROOF_HEADER} $upstream_addr always;
+    }}
+}}
+""".encode()
 
 
-def test_config(docker: Docker, container: Container) -> None:
-    """Run `nginx -t` in a running Nginx; raise RolloutError nginx_invalid with its words."""
-    result = docker.run("exec", container.id, "nginx", "-t", "-q", "-c", CONFIG, check=False)
+def _socket(service: str) -> str:
+    return f"/run/prove-{service}.sock"
+
+
+def answering(container: Container, service: str, path: str) -> tuple[str, int]:
+    """Return which `address:port` a request through a running Nginx reaches now, and its status; '' for none."""
+    # Through the container's own root directory: no process has to be started in it, and no port is needed.
+    socket = f"/proc/{container.pid}/root{_socket(service)}"
+    value, status = ask_socket(socket, path, PROOF_HEADER)
+    return value.rpartition(",")[2].strip(), status
+
+
+def reload(docker: Docker, container: Container) -> set[int]:
+    """Test the configuration and reload Nginx, in one command.
+
+    Returns:
+        Its workers from before. While one of them is left, the old upstream is still used.
+
+    Raises:
+        RolloutError: nginx_invalid, with Nginx's own words; it then serves as before.
+    """
+    before = workers(container.pid)
+    # Not `docker kill`: any signal it sends ends the restart policy (github.com/moby/moby/issues/41302).
+    script = f"nginx -t -q -c {CONFIG} && nginx -s reload -c {CONFIG}"
+    result = docker.run("exec", container.id, "sh", "-c", script, check=False)
     if result.returncode != 0:
         raise RolloutError(
             "nginx_invalid",
@@ -38,28 +73,12 @@ def test_config(docker: Docker, container: Container) -> None:
             + (result.stderr.strip() or result.stdout.strip()),
             {"rc": result.returncode},
         )
+    return before
 
 
-def reload(docker: Docker, container: Container, timeout: float) -> None:
-    """Reload Nginx and wait until no worker from before is left: only then does nobody use the old upstream.
-
-    Args:
-        docker: the engine.
-        container: the Nginx that has the traffic.
-        timeout: seconds; longer than worker_shutdown_timeout, after which Nginx itself ends an old worker.
-    """
-    before = workers(container.pid)
-    # Not `docker kill`: any signal it sends ends the restart policy (github.com/moby/moby/issues/41302).
-    docker.run("exec", container.id, "nginx", "-s", "reload", "-c", CONFIG)
-    deadline = time.monotonic() + timeout
-    while before & workers(container.pid) or not workers(container.pid) - before:
-        if time.monotonic() > deadline:
-            raise RolloutError(
-                "drain_timeout",
-                f"Nginx workers from before the reload still serve after {timeout:.0f} s; "
-                "is worker_shutdown_timeout longer than that?",
-            )
-        time.sleep(_POLL)
+def remaining(pids: Iterable[int]) -> set[int]:
+    """Return which of these workers are still there."""
+    return {pid for pid in pids if b"worker process" in _command(pid)}
 
 
 def workers(master: int) -> set[int]:

@@ -1,48 +1,61 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # Copyright (c) 2026 billing.infrastructure contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resolve an image reference to a digest with one HEAD request (OCI distribution specification 1.1)."""
+"""What the engine asks a registry: the digest behind a reference by one HEAD, and facts about an image before a pull.
+
+Source: OCI distribution specification 1.1 and OCI image specification 1.1.
+"""
 
 from __future__ import annotations
 
-import base64
-import http.client
+import hashlib
 import json
-import re
-import ssl
-import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
+from .registry_http import DOCKER_HUB, INSECURE, LONGEST_WAIT, Deadline, RegistryFiles, Session, TransientError
+from .registry_login import read_json
 from .release import DIGEST, Reference, RolloutError
 
-_ACCEPT = ", ".join(
-    (
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    )
-)
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
-_DOCKER_HUB = "https://registry-1.docker.io"
-_INSECURE = "insecure+"  # Marks an endpoint whose certificate is not checked.
+__all__ = ["ImageFacts", "RegistryFiles", "describe", "docker_architecture", "resolve"]
+
+_Result = TypeVar("_Result")
 _ATTEMPTS = 3  # A registry behind a load balancer drops a connection now and then; more would hide an outage.
+# What uname calls a machine, and what Docker calls it: github.com/containerd/platforms, database.go.
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv8l": "arm/v7",  # A 64-bit processor under a 32-bit system.
+    "armv7l": "arm/v7",
+    "armv6l": "arm/v6",
+    "i386": "386",
+    "i686": "386",
+    "loongarch64": "loong64",
+}
 
 
 @dataclass(frozen=True)
-class RegistryFiles:
-    """Where the Docker client and daemon keep what a registry needs; the engine reads the same files."""
+class ImageFacts:
+    """What is known about an image without pulling it.
 
-    config: Path = Path("/root/.docker/config.json")
-    certs: Path = Path("/etc/docker/certs.d")
-    daemon: Path = Path("/etc/docker/daemon.json")
+    Attributes:
+        size: bytes of all its layers as they are transferred; unpacked they are more.
+        entrypoint: what its containers run, () where the image does not say.
+        command: arguments to it, or the command itself where there is no entrypoint.
+        created: when it was built, RFC 3339, '' where the image does not say.
+    """
+
+    size: int
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    created: str
+
+
+def docker_architecture(machine: str) -> str:
+    """Return Docker's name (`amd64`, `arm/v7`...) for what `platform.machine()` or `uname -m` says."""
+    return _ARCHITECTURES.get(machine.lower(), machine.lower())
 
 
 def resolve(
@@ -56,184 +69,184 @@ def resolve(
     Args:
         reference: what to look up.
         files: credentials, certificate authorities and insecure registries.
-        timeout: seconds for each request.
+        timeout: seconds for each request; all of them with their waits take at most three times as long.
         sleep: waits between attempts.
 
     Raises:
-        RolloutError: image_unknown, registry_unauthorized, registry_throttled, registry_unreachable, registry_invalid.
+        RolloutError: image_unknown, registry_unauthorized, registry_throttled (details.retry_after in seconds),
+            registry_unreachable, registry_invalid, config_invalid.
     """
     if reference.digest:
         return reference.digest
+
+    def ask(session: Session) -> str:
+        headers = session.ask("HEAD", f"manifests/{reference.tag}").headers
+        digest = str(headers.get("Docker-Content-Digest", ""))
+        if DIGEST.fullmatch(digest) is None:
+            raise RolloutError(
+                "registry_invalid",
+                f"{reference.registry} answered for {reference} without a Docker-Content-Digest that is a SHA-256; "
+                "is this a registry that speaks the distribution API v2?",
+                {"image": str(reference), "header": digest},
+            )
+        return digest
+
+    return _ask(reference, str(reference), files, ask, timeout, sleep)
+
+
+def describe(
+    reference: Reference,
+    digest: str,
+    files: RegistryFiles,
+    architecture: str,
+    timeout: float = 10.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> ImageFacts:
+    """Return the facts about an image as this architecture would run it; nothing is pulled.
+
+    Everything is fetched by digest and verified against it.
+
+    Args:
+        reference: registry and repository to ask.
+        digest: manifest or multi-platform index, `sha256:...`.
+        files: credentials, certificate authorities and insecure registries.
+        architecture: Docker's name for it; see `docker_architecture`.
+        timeout: seconds for each request; all of them with their waits take at most three times as long.
+        sleep: waits between attempts.
+
+    Raises:
+        RolloutError: digest_mismatch, platform_missing (details.platforms: those that exist), and those of `resolve`.
+    """
+    image = reference.at(digest)
+
+    def ask(session: Session) -> ImageFacts:
+        try:
+            manifest = _fetch(session, "manifests", digest)
+            if "manifests" in manifest:
+                manifest = _fetch(session, "manifests", _choose(image, manifest["manifests"], architecture))
+            config = _fetch(session, "blobs", manifest["config"]["digest"])
+            # The variant is left to the index: many builders do not note it here.
+            built = {"digest": digest, "platform": {key: config.get(key) for key in ("os", "architecture")}}
+            _choose(image, [built], architecture.partition("/")[0])
+            inner = config.get("config") or {}
+            layers = {layer["digest"]: int(layer["size"]) for layer in manifest["layers"]}
+            return ImageFacts(
+                size=sum(layers.values()),
+                entrypoint=tuple(inner.get("Entrypoint") or ()),
+                command=tuple(inner.get("Cmd") or ()),
+                created=str(config.get("created") or ""),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RolloutError(
+                "registry_invalid",
+                f"{image} is no image that Docker can run ({type(error).__name__}: {error}); build and push it anew",
+                {"image": image},
+            ) from error
+
+    return _ask(reference, image, files, ask, timeout, sleep)
+
+
+def _ask(
+    reference: Reference,
+    image: str,
+    files: RegistryFiles,
+    question: Callable[[Session], _Result],
+    timeout: float,
+    sleep: Callable[[float], None],
+) -> _Result:
+    """Put a question to a registry until it is answered, or the failure is final, or the time is up."""
+    deadline = Deadline(timeout)
+    throttled = False
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _ask(reference, files, timeout)
-        except RolloutError as error:  # noqa: PERF203 - the loop is the retry
-            if error.code != "registry_unreachable" or attempt == _ATTEMPTS:
+            return _ask_endpoints(reference, image, files, question, deadline)
+        except TransientError as error:  # noqa: PERF203 - the loop is the retry
+            wait = float(attempt) if error.wait is None else error.wait
+            again = attempt < _ATTEMPTS and not (throttled and error.code == "registry_throttled")
+            if not again or wait > min(LONGEST_WAIT, deadline.left):
                 raise
-            sleep(float(attempt))
+            throttled = throttled or error.code == "registry_throttled"
+            sleep(wait)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _ask(reference: Reference, files: RegistryFiles, timeout: float) -> str:
+def _ask_endpoints(
+    reference: Reference,
+    image: str,
+    files: RegistryFiles,
+    question: Callable[[Session], _Result],
+    deadline: Deadline,
+) -> _Result:
     """Ask the endpoints in Docker's own order; the next one only where one is away or, as a mirror, lacks the image."""
-    *mirrors, last = _endpoints(reference.registry, _read_json(files.daemon))
+    *mirrors, last = _endpoints(reference.registry, read_json(files.daemon))
     for endpoint in mirrors:
         try:
-            return _Session(reference, files, endpoint, timeout).digest()
+            return question(Session(reference, image, files, endpoint, deadline))
         except RolloutError as error:  # noqa: PERF203 - the loop goes from mirror to mirror
-            if error.code not in ("registry_unreachable", "image_unknown"):
+            if error.code not in ("registry_unreachable", "registry_throttled", "image_unknown"):
                 raise
-    return _Session(reference, files, last, timeout).digest()
+    return question(Session(reference, image, files, last, deadline))
 
 
 def _endpoints(registry: str, daemon: Mapping[str, Any]) -> list[str]:
     """Return the base URLs of a registry; an insecure one is asked by TLS first, as Docker does it."""
     if registry == "docker.io":
-        return [*(str(mirror).rstrip("/") for mirror in daemon.get("registry-mirrors", [])), _DOCKER_HUB]
+        return [*(str(mirror).rstrip("/") for mirror in daemon.get("registry-mirrors", [])), DOCKER_HUB]
     if registry in daemon.get("insecure-registries", []):
-        return [f"{_INSECURE}https://{registry}", f"http://{registry}"]
+        return [f"{INSECURE}https://{registry}", f"http://{registry}"]
     return [f"https://{registry}"]
 
 
-class _Session:
-    """The requests of one resolution: they share the TLS context and the credentials."""
-
-    def __init__(self, reference: Reference, files: RegistryFiles, endpoint: str, timeout: float) -> None:
-        self.reference = reference
-        self.timeout = timeout
-        base = endpoint[len(_INSECURE) :] if endpoint.startswith(_INSECURE) else endpoint
-        host = urllib.parse.urlsplit(base).netloc
-        name = reference.registry if base == _DOCKER_HUB else host
-        self.url = f"{base}/v2/{reference.repository}/manifests/{reference.tag}"
-        tls = ssl.create_default_context()
-        for authority in sorted((files.certs / host).glob("*.crt")):
-            tls.load_verify_locations(cafile=str(authority))
-        if endpoint != base:
-            tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-        self.opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls))
-        self.basic = credentials(name, files.config)
-
-    def digest(self) -> str:
-        """Ask for the manifest; answer a challenge once."""
-        try:
-            headers = self._request("HEAD", self.url, {})[0]
-        except urllib.error.HTTPError as error:
-            if error.code != 401:
-                raise self._failure(error) from error
-            try:
-                headers = self._request("HEAD", self.url, self._answer(error.headers.get("WWW-Authenticate", "")))[0]
-            except urllib.error.HTTPError as second:
-                raise self._failure(second) from second
-        digest = headers.get("Docker-Content-Digest", "")
-        if DIGEST.fullmatch(digest) is None:
-            raise RolloutError(
-                "registry_invalid",
-                f"{self.reference.registry} answered for {self.reference} without a Docker-Content-Digest header; "
-                "is this a registry that speaks the distribution API v2?",
-                {"image": str(self.reference), "header": digest},
-            )
-        return digest
-
-    def _request(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Mapping[str, str], bytes]:
-        try:
-            if not url.startswith(("https://", "http://")):  # The realm of a token comes from the registry.
-                raise ValueError(f"{url!r} is not a URL of a registry")
-            request = urllib.request.Request(url, method=method, headers={"Accept": _ACCEPT, **headers})  # noqa: S310
-            with self.opener.open(request, timeout=self.timeout) as response:
-                return response.headers, response.read(1 << 20)
-        except urllib.error.HTTPError:
-            raise
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            hint = (
-                f"give its CA certificate as /etc/docker/certs.d/{self.reference.registry}/ca.crt (role docker does it)"
-                if isinstance(reason, ssl.SSLCertVerificationError)
-                else "check that the registry is up and that this host can reach it"
-            )
-            raise RolloutError(
-                "registry_unreachable",
-                f"cannot ask {self.reference.registry} for {self.reference}: {reason}; {hint}",
-                {"image": str(self.reference), "url": url},
-            ) from error
-
-    def _answer(self, challenge: str) -> dict[str, str]:
-        scheme, _space, rest = challenge.partition(" ")
-        basic = {"Authorization": f"Basic {self.basic}"} if self.basic else {}
-        if scheme.lower() != "bearer":
-            return basic
-        values = dict(_CHALLENGE.findall(rest))
-        query = urllib.parse.urlencode(
-            {
-                "service": values.get("service", ""),
-                "scope": values.get("scope") or f"repository:{self.reference.repository}:pull",
-            }
-        )
-        answer = self._request("GET", f"{values.get('realm', '')}?{query}", basic)[1]
-        try:
-            body = json.loads(answer)
-            token = body.get("token") or body["access_token"]
-        except (ValueError, KeyError, AttributeError) as error:
-            raise RolloutError(
-                "registry_invalid",
-                f"the token server of {self.reference.registry} gave no token for {self.reference}; check its address",
-                {"realm": values.get("realm", "")},
-            ) from error
-        return {"Authorization": f"Bearer {token}"}
-
-    def _failure(self, error: urllib.error.HTTPError) -> RolloutError:
-        details = {"image": str(self.reference), "status": error.code}
-        registry = self.reference.registry
-        if error.code == 404:
-            return RolloutError(
-                "image_unknown", f"{registry} has no image {self.reference}; check name and tag, or push it", details
-            )
-        if error.code in (401, 403):
-            return RolloutError(
-                "registry_unauthorized",
-                f"{registry} refused access to {self.reference} (HTTP {error.code}); "
-                "check the user name and password for it in docker_registries",
-                details,
-            )
-        if error.code == 429:
-            details["retry_after"] = error.headers.get("Retry-After", "")
-            return RolloutError("registry_throttled", f"{registry} asks to wait before the next request", details)
-        return RolloutError(
-            "registry_unreachable",
-            f"{registry} answered HTTP {error.code} for {self.reference}; check the registry",
-            details,
-        )
-
-
-def credentials(registry: str, config: Path) -> str:
-    """Return the Basic credentials for a registry from Docker's config.json or its credential helper, '' for none."""
-    content = _read_json(config)
-    key = "https://index.docker.io/v1/" if registry == "docker.io" else registry
-    helper = content.get("credHelpers", {}).get(key) or content.get("credsStore")
-    if helper:
-        return _ask_helper(str(helper), key)
-    return str(content.get("auths", {}).get(key, {}).get("auth", ""))
-
-
-def _ask_helper(helper: str, key: str) -> str:
-    try:
-        answer = subprocess.run(  # pylint: disable=ansible-bad-function
-            [f"docker-credential-{helper}", "get"], input=key, capture_output=True, text=True, timeout=10, check=True
-        )
-        values = json.loads(answer.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+def _fetch(session: Session, kind: str, digest: str) -> dict[str, Any]:
+    """Return a JSON document of the repository, proven to be the one with this digest."""
+    if DIGEST.fullmatch(digest) is None:
+        raise ValueError(f"{digest!r} is not a digest")
+    body = session.ask("GET", f"{kind}/{digest}").body
+    found = f"sha256:{hashlib.sha256(body).hexdigest()}"
+    if found != digest:
         raise RolloutError(
-            "registry_unauthorized",
-            f"the credential helper docker-credential-{helper} gave nothing for {key}; run it by hand to see why",
-            {"helper": helper},
-        ) from error
-    return base64.b64encode(f"{values['Username']}:{values['Secret']}".encode()).decode()
+            "digest_mismatch",
+            f"{session.registry} gave other content than {session.image} names: asked for {digest}, got {found}; "
+            "check the registry and any proxy before it, then push the image anew",
+            {"image": session.image, "wanted": digest, "found": found},
+        )
+    document = json.loads(body)
+    if not isinstance(document, dict):
+        raise TypeError(f"{digest} is not a JSON object")
+    return document
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise RolloutError("config_invalid", f"{path} is not valid JSON: {error}; repair or remove it") from error
-    return content if isinstance(content, dict) else {}
+def _choose(image: str, entries: list[Mapping[str, Any]], architecture: str) -> str:
+    """Return the digest of the entry that runs on linux/architecture; the one made for the newest variant of it."""
+    fits: dict[int, str] = {}
+    names = []
+    for entry in entries:
+        platform = entry.get("platform") or {}
+        system, processor = platform.get("os") or "linux", platform.get("architecture") or architecture.split("/")[0]
+        variant = platform.get("variant") or ""
+        if system == "unknown":  # An attestation of the builder, not an image.
+            continue
+        names.append("/".join(filter(None, (system, processor, variant))))
+        rank = _rank(processor, variant, architecture) if system == "linux" else 0
+        if rank:
+            fits.setdefault(rank, entry["digest"])
+    if not fits:
+        raise RolloutError(
+            "platform_missing",
+            f"{image} is not built for linux/{architecture}, only for {', '.join(names) or 'nothing'}; "
+            "build and push it for this host's architecture",
+            {"image": image, "wanted": f"linux/{architecture}", "platforms": names},
+        )
+    return fits[max(fits)]
+
+
+def _rank(processor: str, variant: str, wanted: str) -> int:
+    """Return how well an image fits, 0 for not at all. Source: github.com/containerd/platforms, Only()."""
+    name, _slash, newest = wanted.partition("/")
+    default = {"arm": "v7", "arm64": "v8", "amd64": "v1"}.get(name, "")
+    version, limit = ((text or default).lstrip("v") for text in (variant, newest))
+    if processor != name:
+        return 0
+    if version.isdigit() and limit.isdigit():
+        return int(version) if int(version) <= int(limit) else 0
+    return 1 if version == limit else 0

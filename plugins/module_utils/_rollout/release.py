@@ -1,14 +1,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # Copyright (c) 2026 billing.infrastructure contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is rolled out: image references, releases, slots, and the one error every part of the engine raises."""
+"""What is rolled out: image references, releases, containers, and the one error every part of the engine raises."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,11 +98,14 @@ class Release:
 
     Attributes:
         image: pinned reference, `registry/name@sha256:...`.
-        config_hash: hex digest over the service's Compose fragment, env file and further files.
+        config_hash: hex digest over the service's Compose fragments, env file and further files.
+        addresses: slot -> `address:port` of every replica there; the fragments say the same, so it does not tell
+            releases apart. Empty for a service that is not behind an upstream.
     """
 
     image: str
     config_hash: str
+    addresses: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False)
 
     @property
     def digest(self) -> str:
@@ -138,77 +141,10 @@ class Container:
         """Running, and healthy where it has a health check."""
         return self.state == "running" and self.health in ("", "healthy")
 
-
-@dataclass(frozen=True)
-class Intent:
-    """What shall run, as a role asks for it.
-
-    Attributes:
-        service: name of the Compose fragment, `compose.d/<service>.yaml`.
-        image: reference to follow.
-        strategy: `blue_green`, `handover` or `recreate`.
-        slot_addresses: for `blue_green`, the `address:port` of every replica of each slot.
-        env_file: source of the release's environment; copied into the release, '' for none.
-        config_files: further files whose content is part of the release.
-        migrate: run `<service>-migrate` before a new digest starts.
-        timeout: seconds for the gate, and again for the migration and for waiting for another rollout.
-        drain_timeout: seconds for old Nginx workers to finish; longer than Nginx's worker_shutdown_timeout.
-    """
-
-    service: str
-    image: str
-    strategy: str
-    slot_addresses: Mapping[str, list[str]] = field(default_factory=dict)
-    env_file: str = ""
-    config_files: tuple[str, ...] = ()
-    migrate: bool = False
-    timeout: float = 120.0
-    drain_timeout: float = 90.0
-
     @property
-    def prefix(self) -> str:
-        """Prefix of the service's variables in release.env."""
-        return self.service.upper().replace("-", "_")
-
-    @property
-    def slotted(self) -> bool:
-        """Whether two copies may run beside each other."""
-        return self.strategy != "recreate"
-
-    def __post_init__(self) -> None:
-        sizes = {len(self.slot_addresses.get(slot, [])) for slot in SLOTS}
-        if self.strategy == "blue_green" and (len(sizes) != 1 or 0 in sizes):
-            raise RolloutError(
-                "input_invalid",
-                f"slot_addresses of {self.service} must give both blue and green, with the same number of addresses",
-            )
-
-    @property
-    def live_variable(self) -> str:
-        """Variable of release.env that names the live slot."""
-        return f"{self.prefix}_LIVE_SLOT"
-
-    @property
-    def switching_variable(self) -> str:
-        """Variable of release.env that is there while the traffic moves from one slot to the other."""
-        return f"{self.prefix}_SWITCHING"
-
-    def variable(self, slot: str) -> str:
-        """Prefix of the variables of a slot ('' for a service without slots)."""
-        return f"{self.prefix}_{slot.upper()}" if slot else self.prefix
-
-    def services(self, slot: str) -> list[str]:
-        """Names of the Compose services that make up a slot (`slot` is '' for a service without slots)."""
-        if self.strategy == "blue_green":
-            return [f"{self.service}-{slot}-{number}" for number in range(1, len(self.slot_addresses[slot]) + 1)]
-        return [f"{self.service}-{slot}" if slot else self.service]
-
-    def owns(self, service: str, slot: str = "") -> bool:
-        """Whether a Compose service belongs to this service, or to one slot of it, also with more replicas than now."""
-        if not self.slotted:
-            return service == self.service
-        slots = (slot,) if slot else SLOTS
-        return any(re.fullmatch(rf"{re.escape(self.service)}-{name}(-\d+)?", service) for name in slots)
+    def release(self) -> Release:
+        """The release that it was made from."""
+        return Release(self.image, self.config_hash)
 
 
 def other_slot(slot: str) -> str:

@@ -9,22 +9,37 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .release import RolloutError
+from .intent import Intent
+from .release import Release, RolloutError
+from .state import Record
 
+_QUARANTINE = "quarantine.json"
+_RELEASE = "release.json"
 _HEADER = "# Owned by billing.infrastructure: what runs in every slot. Do not edit; use the playbooks.\n"
 
 
-def write_atomic(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file: temporary file in the same directory, fsync, rename, fsync of the directory."""
+def write_atomic(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file: temporary file in the same directory, fsync, rename, fsync of the directory.
+
+    Args:
+        path: the file.
+        content: all of it.
+        mode: permission bits.
+        owner: user id and group id; by default who runs this.
+    """
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         os.fchmod(descriptor, mode)
+        if owner is not None:
+            os.fchown(descriptor, *owner)
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
@@ -39,65 +54,187 @@ def write_atomic(path: Path, content: bytes, mode: int) -> None:
         os.close(directory)
 
 
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _ends_with_newline(path: Path) -> bool:
+    content = path.read_bytes()
+    return not content or content.endswith(b"\n")
+
+
 class Store:
-    """The project's files: release.env, releases/, state/ and the lock."""
+    """The project's files: state/, releases/, the projection release.env, the upstream files, and the lock."""
 
     def __init__(self, root: Path, run_directory: Path) -> None:
         self.root = root
-        self.environment_file = root / "release.env"
-        self._key = root / "state" / "hash.key"
+        self._state = root / "state"
         self._run_directory = run_directory
 
-    def read(self) -> dict[str, str]:
-        """Return the variables of release.env; empty before the first release."""
+    # -- the record of a service, and what Compose reads of all of them
+
+    def record(self, service: str) -> Record | None:
+        """Return what is recorded of a service, None before its first rollout."""
+        path = self._state / f"{service}.json"
         try:
-            lines = self.environment_file.read_text().splitlines()
+            return Record.restored(json.loads(path.read_text()))
         except FileNotFoundError:
-            return {}
-        return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise RolloutError(
+                "state_invalid",
+                f"{path} is not what the engine wrote ({type(error).__name__}: {error}); restore it from a backup, or "
+                "move it away: the next run then takes over what runs",
+                {"path": str(path)},
+            ) from error
 
-    def write(self, values: Mapping[str, str]) -> None:
-        """Replace release.env."""
-        text = _HEADER + "".join(f"{name}={values[name]}\n" for name in sorted(values))
-        write_atomic(self.environment_file, text.encode(), 0o600)
+    def save(self, record: Record) -> None:
+        """Replace the record of a service."""
+        self._write_state(f"{record.intent.service}.json", json.dumps(record.stored(), indent=1, sort_keys=True))
 
-    def fragments(self) -> list[str]:
-        """Return the Compose files of the project, relative to its root."""
-        return ["compose.yaml", *sorted(f"compose.d/{path.name}" for path in (self.root / "compose.d").glob("*.yaml"))]
+    def records(self) -> list[Record]:
+        """Return the records of all services, in the order of their names."""
+        names = sorted(path.stem for path in self._state.glob("*.json") if path.name != _QUARANTINE)
+        return [record for record in map(self.record, names) if record is not None]
+
+    def projection(self, project: str) -> str:
+        """Return what release.env must say: image, files and configuration of every slot, and Compose's settings."""
+        values = {"COMPOSE_PROJECT_NAME": project, "COMPOSE_IGNORE_ORPHANS": "1"}
+        files = ["compose.yaml"]
+        for record in self.records():
+            service = record.intent.service
+            for slot, release in sorted(record.slots.items()):
+                prefix = "_".join(filter(None, (service, slot))).upper().replace("-", "_")
+                folder = f"releases/{service}/{release.id}"
+                values[f"{prefix}_IMAGE"] = release.image
+                values[f"{prefix}_CONFIG_HASH"] = release.config_hash
+                values[f"{prefix}_RELEASE"] = folder
+                files.append(f"{folder}/{slot or service}.yaml")
+        values["COMPOSE_FILE"] = ":".join(files)
+        return _HEADER + "".join(f"{name}={values[name]}\n" for name in sorted(values))
+
+    def projected(self, project: str) -> bool:
+        """Whether release.env says what the records say."""
+        return _read(self.root / "release.env") == self.projection(project).encode()
+
+    def compose_files(self) -> list[str]:
+        """Return the Compose files that release.env names, relative to the root."""
+        lines = (_read(self.root / "release.env") or b"").decode().splitlines()
+        return next((line.partition("=")[2].split(":") for line in lines if line.startswith("COMPOSE_FILE=")), [])
+
+    def project(self, project: str) -> None:
+        """Write release.env."""
+        write_atomic(self.root / "release.env", self.projection(project).encode(), 0o600)
+
+    # -- releases
+
+    def contents(self, intent: Intent) -> dict[str, bytes]:
+        """Return the files that make up the configuration of a release, by the path that the role gives them.
+
+        A file that is still to come, in check mode, counts as empty.
+        """
+        paths = [*map(intent.fragment, intent.slots), intent.env_file, *intent.secret_files, *intent.config_files]
+        return {path: _read(self.root / path) or b"" for path in paths if path}
 
     def key(self) -> bytes:
-        """Return this project's key for configuration hashes; created with the first release, empty before."""
-        return self._key.read_bytes() if self._key.exists() else b""
+        """Return this project's key for configuration hashes; empty before the first release."""
+        return _read(self._state / "hash.key") or b""
 
     def prepare(self) -> None:
         """Create what the engine needs before it can name a release."""
-        if not self._key.exists():
-            self._key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomic(self._key, os.urandom(32), 0o600)
+        self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.key():
+            write_atomic(self._state / "hash.key", os.urandom(32), 0o600)
 
-    def kept(self, release_id: str, name: str) -> bytes | None:
-        """Return a file that was kept with a release, None where there is none."""
-        path = self.root / "releases" / release_id / name
-        return path.read_bytes() if path.exists() else None
+    def keep(self, intent: Intent, release: Release, contents: Mapping[str, bytes]) -> None:
+        """Keep the files of a release: fragments, environment, secrets. release.json comes last and means complete."""
+        folder = self._folder(intent.service, release.id)
+        if (folder / _RELEASE).exists():
+            return
+        (folder / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for slot in intent.slots:
+            write_atomic(folder / f"{slot or intent.service}.yaml", contents[intent.fragment(slot)], 0o600)
+        if intent.env_file:
+            write_atomic(folder / f"{intent.service}.env", contents[intent.env_file], 0o600)
+        for path in intent.secret_files:
+            owner = (self.root / path).stat()
+            target = folder / "secrets" / Path(path).name
+            write_atomic(target, contents[path], owner.st_mode & 0o777, (owner.st_uid, owner.st_gid))
+        write_atomic(folder / _RELEASE, json.dumps(asdict(release), sort_keys=True).encode(), 0o600)
 
-    def keep(self, release_id: str, name: str, content: bytes) -> str:
-        """Keep a file with a release and return its path relative to the root: a rollback restores it."""
-        path = self.root / "releases" / release_id / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(path, content, 0o600)
-        return str(path.relative_to(self.root))
+    def kept(self, service: str) -> dict[str, Release | None]:
+        """Return what lies in releases/ of a service by id, None for one that a crash left incomplete."""
+        found: dict[str, Release | None] = {}
+        for folder in sorted((self.root / "releases" / service).glob("*")):
+            content = _read(folder / _RELEASE)
+            found[folder.name] = Release(**json.loads(content)) if content else None
+        return found
 
-    def record(self, entry: Mapping[str, Any]) -> None:
-        """Append one line to the history."""
-        path = self.root / "state" / "history.jsonl"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}, sort_keys=True)
+    def kept_file(self, service: str, release_id: str, name: str) -> bytes | None:
+        """Return a file that is kept with a release, None where there is none."""
+        return _read(self._folder(service, release_id) / name)
+
+    def forget(self, service: str, release_id: str) -> None:
+        """Remove the files of a release."""
+        shutil.rmtree(self._folder(service, release_id))
+
+    def _folder(self, service: str, release_id: str) -> Path:
+        return self.root / "releases" / service / release_id
+
+    # -- the switch
+
+    def upstream(self, service: str) -> bytes | None:
+        """Return what Nginx reads about a service, None where there is no file."""
+        return _read(self._upstream(service))
+
+    def switch(self, service: str, content: bytes) -> None:
+        """Replace what Nginx reads about a service; it counts with the next reload."""
+        path = self._upstream(service)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_atomic(path, content, 0o644)
+
+    def _upstream(self, service: str) -> Path:
+        return self.root / "nginx" / "upstreams" / f"{service}.conf"
+
+    # -- history and quarantine
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Append one line to the history, once per `id`: a crash between this and the record repeats it."""
+        path = self._state / "history.jsonl"
+        if any(line["id"] == entry["id"] for line in self.history(5)):
+            return
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(descriptor, f"{line}\n".encode())
+            # A line that a crash cut off must not swallow this one.
+            start = b"" if _ends_with_newline(path) else b"\n"
+            os.write(descriptor, start + json.dumps(entry, sort_keys=True).encode() + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def history(self, count: int) -> list[dict[str, Any]]:
+        """Return the last entries of the history, oldest first; a line that a crash cut off is left out."""
+        entries = []
+        for line in (_read(self._state / "history.jsonl") or b"").splitlines()[-count:]:
+            with contextlib.suppress(ValueError):
+                entries.append(json.loads(line))
+        return entries
+
+    def quarantine(self) -> dict[str, dict[str, Any]]:
+        """Return the releases that failed: `service/id` -> code, message, when."""
+        content = _read(self._state / _QUARANTINE)
+        found: dict[str, dict[str, Any]] = json.loads(content) if content else {}
+        return found
+
+    def set_quarantine(self, entries: Mapping[str, Any]) -> None:
+        """Replace the list of releases that failed."""
+        self._write_state(_QUARANTINE, json.dumps(entries, indent=1, sort_keys=True))
+
+    def _write_state(self, name: str, text: str) -> None:
+        write_atomic(self._state / name, f"{text}\n".encode(), 0o600)
 
     @contextlib.contextmanager
     def locked(self, timeout: float) -> Iterator[int]:

@@ -1,0 +1,229 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright (c) 2026 billing.infrastructure contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one run sees of a service, and what it remembers between two looks."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from . import nginx
+from .docker import Docker
+from .health import Expected, Tally, examine, probe, tally
+from .intent import Intent
+from .release import SLOTS, Container, Release, RolloutError
+from .state import PREPARE, SWITCH, Goal, Memory, Observation, Record, Rollout
+from .store import Store
+
+_LOG_PERIOD = 1.0  # Seconds between two looks at the access log.
+_LOG_BEFORE = 30.0  # Seconds before the switch that tell how often the old release fails.
+_TIGHT = 0.10  # Share of free disk below which only what a rollback needs is kept.
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time: seconds that only go forward, seconds since 1970, and waiting."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+
+def timestamp() -> str:
+    """Return the time as RFC 3339 in UTC, to the millisecond: it names rollouts, too."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Watch:
+    """One run's view of one service. A crash loses it."""
+
+    def __init__(self, docker: Docker, store: Store, clock: Clock) -> None:
+        self.docker = docker
+        self.store = store
+        self.clock = clock
+        self.memory = Memory()
+        self.proxies: list[Container] = []
+        self.end: dict[str, Any] = {}
+        self.boot_seconds: float | None = None
+        self.served_at: float | None = None
+        self._old_workers: set[int] = set()
+        self._told: set[tuple[str, int]] = set()
+        self._restarts: dict[str, int] = {}
+        self._stake: tuple[str, str] = ("", "")
+        self._tally = Tally()
+        self._log_until = 0.0
+
+    # -- what actions report
+
+    def remember(self, **changes: Any) -> None:
+        """Change single facts of the memory."""
+        self.memory = replace(self.memory, **changes)
+
+    def baseline(self, containers: Iterable[Container]) -> None:
+        """Hold earlier restarts of these containers against nobody."""
+        self._restarts = {one.id: one.restarts for one in containers}
+
+    def rewritten(self) -> None:
+        """Note that the upstream file is another one: nobody has read it yet."""
+        self._told.clear()
+        self.remember(loaded=False, current=False, proven_at=None)
+
+    def reloaded(self, proxy: Container, before: set[int]) -> None:
+        """Note that a proxy has read the upstream file, and which of its workers have not."""
+        self._old_workers |= before
+        self._told.add((proxy.id, proxy.pid))
+        self.remember(loaded_at=self.clock.monotonic())
+
+    def ended(self, record: Record, rollout: Rollout, outcome: str) -> None:
+        """Write the history of a rollout that is over."""
+        target = record.slots.get(rollout.slot) or record.live_release
+        self.end = {
+            "id": rollout.id,
+            "at": timestamp(),
+            "started_at": rollout.started_at,
+            "service": record.intent.service,
+            "kind": rollout.kind,
+            "reference": rollout.reference,
+            "before": rollout.before.as_dict() if rollout.before else None,
+            "after": target.as_dict() if target else None,
+            "slot": rollout.slot,
+            "outcome": outcome,
+            "failure": dict(rollout.failure) if rollout.failure else None,
+        }
+        self.store.log({**self.end, "failure": rollout.failure and rollout.failure["code"]})
+
+    def keep(self, intent: Intent) -> int:
+        """How many good releases to keep: as asked for, or what a rollback needs where the disk is nearly full."""
+        usage = shutil.disk_usage(self.store.root)
+        return intent.keep if usage.free > usage.total * _TIGHT else min(2, intent.keep)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self.clock.sleep(seconds)
+
+    # -- what is seen
+
+    def look(self, record: Record, goal: Goal | None) -> Observation:
+        """Return what the service looks like now, with the memory brought up to date."""
+        intent = record.intent
+        everything = self.docker.containers()
+        containers = tuple(one for one in everything if intent.owns(one.service))
+        names = [f"nginx-{slot}" for slot in SLOTS]
+        self.proxies = [one for one in everything if one.service in names and one.state == "running"]
+        release = goal.release if goal and goal.release != record.live_release else None
+        kept = self.store.kept(intent.service)
+        keep = {one.id for one in (*record.good, *record.slots.values(), *((release,) if release else ()))}
+        seen = Observation(
+            record=record,
+            containers=containers,
+            projected=self.store.projected(self.docker.project),
+            switched=self._switched(record),
+            proxied=bool(self.proxies),
+            pulled=release is None or record.rollout is not None or self.docker.has(release.image),
+            kept=release is None or kept.get(release.id) is not None,
+            surplus=tuple(sorted(set(kept) - keep)),
+            memory=self.memory,
+        )
+        self._examine(seen)
+        self._follow_traffic(seen)
+        return replace(seen, memory=self.memory)
+
+    def _switched(self, record: Record) -> bool:
+        intent = record.intent
+        if intent.strategy != "blue_green" or record.live is None:
+            return True
+        return self.store.upstream(intent.service) == nginx.render_upstream(intent.service, record.servers(record.live))
+
+    def _examine(self, seen: Observation) -> None:
+        """Look at the containers of the slot at stake, through its gates where it is to be trusted with traffic."""
+        record, rollout = seen.record, seen.record.rollout
+        stage = rollout.stage if rollout else ""
+        slot = rollout.slot if rollout and stage in (PREPARE, SWITCH) else record.live
+        release = record.slots.get(slot) if slot is not None else None
+        if slot is None or release is None or (stage == PREPARE and self.memory.started != slot):
+            return
+        if self._stake != (slot, rollout.id if rollout else ""):
+            self._stake = (slot, rollout.id if rollout else "")
+            if self.memory.started != slot:
+                self.baseline(seen.of(slot))
+        gates = record.intent.gates if stage in (PREPARE, SWITCH) else ()
+        expected = Expected(record.services(slot), release, self._restarts)
+        bad, dead = examine(seen.of(slot), expected, trust_probes=bool(gates))
+        if not bad and not dead:
+            bad = self._probe(seen, slot) if gates else ""
+        first = self.memory.gate.first_answer
+        self.remember(gate=self.memory.gate.look(self.clock.monotonic(), bad, dead))
+        if first is None and self.memory.gate.first_answer is not None and stage == PREPARE:
+            began = [_seconds(one.started_at) for one in seen.of(slot)]
+            self.boot_seconds = round(self.clock.wall() - min(began), 3) if began else None
+
+    def _probe(self, seen: Observation, slot: str) -> str:
+        for gate in seen.record.intent.gates:
+            if gate.exec:
+                for one in seen.of(slot):
+                    done = self.docker.run("exec", one.id, *gate.exec, check=False, timeout=30)
+                    if done.returncode != 0:
+                        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+                        return (
+                            f"'{gate.exec[0]}' in {one.service} ended with {done.returncode} {' '.join(said)}".strip()
+                        )
+                continue
+            for address in seen.record.servers(slot):
+                bad = probe(gate, address)
+                if bad:
+                    return bad
+        return ""
+
+    def _follow_traffic(self, seen: Observation) -> None:
+        """See how far Nginx is with the switch, and what its access log says of the new release."""
+        record = seen.record
+        now = self.clock.monotonic()
+        self._old_workers = nginx.remaining(self._old_workers)
+        proxies = {(one.id, one.pid) for one in self.proxies}
+        loaded = bool(proxies) and proxies <= self._told and seen.switched
+        self.remember(lingering=len(self._old_workers), loaded=loaded)
+        if record.intent.strategy == "blue_green" and record.live is not None:
+            path = next((gate.http for gate in record.intent.gates if gate.http), "/")
+            found = [nginx.answering(one, record.intent.service, path) for one in self.proxies]
+            current = all(address in record.servers(record.live) for address, _status in found)
+            self.remember(current=current)
+            if loaded and current and self.memory.proven_at is None and all(status < 500 for _a, status in found):
+                self.remember(proven_at=now)
+        if self.served_at is None and record.rollout and record.rollout.stage == SWITCH:
+            self.served_at = now if self.memory.proven_at is not None or not self.proxies else None
+        if record.rollout and record.rollout.stage == SWITCH and record.intent.soak > 0:
+            self._read_log(seen)
+
+    def _read_log(self, seen: Observation) -> None:
+        wall, record = self.clock.wall(), seen.record
+        if self.memory.gate.first_answer is None or 0 <= wall - self._log_until < _LOG_PERIOD:
+            return
+        since = self._log_until or wall - _LOG_BEFORE
+        self._log_until = wall
+        new, old = record.servers(seen.rollout.slot), record.servers(record.idle)
+        sides = {**dict.fromkeys(old, "old"), **dict.fromkeys(new, "new")}
+        for one in self.proxies:
+            lines = self.docker.output(one, since, wall)
+            if record.intent.strategy == "blue_green":
+                self._tally = self._tally.add(tally(lines, sides))
+            else:
+                side = "new" if record.intent.owns(one.service, seen.rollout.slot) else "old"
+                self._tally = self._tally.add(tally(lines, {}, side))
+        worse = self._tally.verdict(record.intent.soak_errors)
+        if worse and self.memory.errors is None:
+            release: Release | None = record.slots.get(seen.rollout.slot)
+            name = f"{record.intent.service} ({release.image if release else ''})"
+            self.remember(errors=RolloutError("soak_failed", f"the new release of {name} fails: {worse}"))
+
+
+def _seconds(started_at: str) -> float:
+    """Return Docker's RFC 3339 time, with its nanoseconds, as seconds since 1970."""
+    text = started_at.rstrip("Z")
+    whole, _dot, fraction = text.partition(".")
+    parsed = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return parsed.timestamp() + float(f"0.{fraction or 0}")
