@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._rollout.engine import Engine, Outcome, host_engine
+from ._rollout.engine import Engine, host_engine
 from ._rollout.release import Release, RolloutError
+from ._rollout.state import Outcome
 
 PROJECT_OPTIONS: dict[str, Any] = {
     "root": {"type": "path", "default": "/opt/billing"},

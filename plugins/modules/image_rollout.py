@@ -230,9 +230,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._module import PROJECT_OPTIONS, Progress, engine, fail, result_of
-from ..module_utils._rollout.engine import Engine, Outcome
+from ..module_utils._rollout.engine import Engine
 from ..module_utils._rollout.intent import Gate, Intent
 from ..module_utils._rollout.release import RolloutError
+from ..module_utils._rollout.state import Outcome
 
 
 def intent_of(params: dict[str, Any]) -> Intent:

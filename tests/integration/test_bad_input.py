@@ -216,7 +216,8 @@ def big_image(deployed: Stack, tmp_path: Path) -> Iterator[str]:
     with tarfile.open(tmp_path / "layer.tar", "w") as archive:
         archive.add(content, "content")
     name = f"billing-lab-{deployed.lab.name}:big"
-    subprocess.run(["docker", "import", str(tmp_path / "layer.tar"), name], check=True, capture_output=True)
+    importing = ["docker", "import", "--change", 'CMD ["true"]', str(tmp_path / "layer.tar"), name]
+    subprocess.run(importing, check=True, capture_output=True)
     deployed.lab.registry.push(name, "billing-api:big")
     yield "big"
     subprocess.run(["docker", "rmi", name], check=True, capture_output=True)

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from . import nginx, preflight
-from .docker import Docker
+from .docker import Docker, cause
 from .health import Streak
 from .registry import RegistryFiles
 from .release import Container, RolloutError
@@ -134,8 +134,7 @@ class Actions:
         record, rollout = seen.record, seen.rollout
         failure = action.failure or RolloutError("failed", "for no reason")
         record, rollout, failure = seen.record, seen.rollout, action.failure or RolloutError("failed", "for no reason")
-        if not failure.logs:
-            failure.logs = self._last_words(seen.of(action.slot))
+        failure = with_last_words(failure, self.docker, seen.of(action.slot))
         self.progress(f"{record.intent.service}: {failure.code}: {failure.message}")
         release = record.slots[rollout.slot]
         if rollout.kind == "rollout" and record.good and release not in record.good[:1]:
@@ -187,10 +186,6 @@ class Actions:
 
     # -- shared
 
-    def _last_words(self, containers: list[Container]) -> list[str]:
-        worst = sorted(containers, key=lambda one: one.serving)[:1]
-        return [line for one in worst for line in self.docker.logs(one)]
-
     def _once(self, record: Record, service: str, code: str, *command: str) -> None:
         """Run a one-off container to its end; its fixed name lets a later run remove what a crash left."""
         name, timeout = f"{self.docker.project}-{service}-once", record.intent.timeout
@@ -214,3 +209,15 @@ class Actions:
                 {"service": service, "rc": result.returncode},
                 logs,
             )
+
+
+def with_last_words(failure: RolloutError, docker: Docker, containers: Sequence[Container]) -> RolloutError:
+    """Return a failed gate with what the container wrote last, and with the cause that this names."""
+    if failure.code != "unhealthy" or not containers:
+        return failure
+    worst = min(containers, key=lambda one: one.serving)
+    logs = docker.logs(worst)
+    code, advice = cause("\n".join(logs)) or (failure.code, "its last log lines are in failure.logs")
+    last = f"Last line: {logs[-1][:300]}" if logs else "It wrote nothing."
+    details = {**failure.details, "container": worst.service, "state": worst.state, "health": worst.health}
+    return RolloutError(code, f"{failure.message}; {advice}. {last}", details, logs)

@@ -111,7 +111,9 @@ class Docker:
     def daemon(self) -> str:
         """Return what tells one life of the daemon from the next, '' while there is none."""
         try:
-            return f"{_DAEMON_PID.read_text().strip()} {_DAEMON_PID.stat().st_mtime_ns}"
+            pid = _DAEMON_PID.read_text().strip()
+            # The file outlives a daemon that was killed.
+            return f"{pid} {_DAEMON_PID.stat().st_mtime_ns}" if Path(f"/proc/{pid}").exists() else ""
         except FileNotFoundError:
             return ""
 

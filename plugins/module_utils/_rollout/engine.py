@@ -12,18 +12,17 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from . import nginx, registry
-from .actions import Actions
+from .actions import Actions, with_last_words
 from .docker import Docker
 from .intent import Intent
 from .planner import plan
 from .registry import RegistryFiles
 from .release import Reference, Release, RolloutError, hash_parts
-from .state import Action, Goal, Record
+from .state import SWITCH, Action, Goal, Outcome, Record
 from .store import Store
 from .watch import Clock, Watch, timestamp
 
@@ -31,44 +30,6 @@ Hook = Callable[[str, Action], None]
 _CLOCK = Clock()
 _OUTAGE = 60.0  # Seconds that the Docker daemon may be away in the middle of a rollout.
 _PHASES = {"wait gate": "gate", "wait prove": "switch", "wait drain": "drain", "wait soak": "soak", "remove": "stop"}
-
-
-@dataclass
-class Outcome:
-    """What a run did, or in check mode would do.
-
-    Attributes:
-        changed: whether anything was or would be changed.
-        before: the release that was live, None before the first.
-        after: the wanted release; None where check mode cannot know the digest yet.
-        slot: where the release lives, '' for a service without slots.
-        timeline: seconds per phase, in order.
-        serve_seconds: from the known digest until the new release answered through Nginx.
-        boot_seconds: of these, from the start of its container until it first passed its gates.
-        diff_keys: names of environment variables that differ between the two releases.
-    """
-
-    changed: bool
-    before: Release | None
-    after: Release | None
-    slot: str
-    timeline: dict[str, float] = field(default_factory=dict)
-    serve_seconds: float | None = None
-    boot_seconds: float | None = None
-    diff_keys: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the outcome as the modules document it."""
-        shown = {"before": self.before, "after": self.after}
-        return {
-            "changed": self.changed,
-            **{name: release.as_dict() if release else None for name, release in shown.items()},
-            "slot": self.slot,
-            "timeline": {phase: round(seconds, 3) for phase, seconds in self.timeline.items()},
-            "serve_seconds": self.serve_seconds,
-            "boot_seconds": self.boot_seconds,
-            "changed_keys": self.diff_keys,
-        }
 
 
 class Engine:
@@ -123,15 +84,17 @@ class Engine:
             return self._run(intent.service, goal, contents, timeline, settled)
 
     def rollback(self, service: str) -> Outcome:
-        """Go back to the last good release before the live one, image and configuration; no registry is asked."""
-        record = self._known(service)
-        with self._alone(record.intent.timeout):
-            timeline: dict[str, float] = {}
+        """Go back to the last good release before the live one, image and configuration; no registry is asked.
+
+        A rollout whose soak was not over is taken back, which is the same and quicker.
+        """
+        with self._alone(self._known(service).intent.timeout):
             record = self._known(service)
-            in_soak = record.rollout is not None and record.rollout.kind == "rollout" and record.rollout.before
-            target = record.good[0] if in_soak and record.good else self._rollback_target(record)
-            goal = Goal("rollback", target, "rollback")
-            outcome = self._run(service, goal, {}, timeline, False)
+            if record.rollout is not None and not self._unsoaked(record):
+                self._settle(record.intent, {})
+                record = self._known(service)
+            target = record.slots[record.idle] if self._unsoaked(record) else self._rollback_target(record)
+            outcome = self._run(service, Goal("rollback", target, "rollback"), {}, {}, False)
             self._quarantine_by_hand(service, outcome.before)
             return outcome
 
@@ -189,10 +152,11 @@ class Engine:
             record.intent.service: {
                 "slot": record.live,
                 "live": record.live_release.id if record.live_release else None,
-                "previous": record.previous.id if record.previous else None,
+                "previous": previous.id if previous else None,
                 "rollout": record.rollout.stage if record.rollout else None,
             }
             for record in self.store.records()
+            for previous in (self._previous(record),)
         }
 
     def recorded_intent(self, service: str) -> Intent:
@@ -202,92 +166,72 @@ class Engine:
     # -- the loop
 
     def _run(
-        self,
-        service: str,
-        goal: Goal | None,
-        contents: Mapping[str, bytes],
-        timeline: dict[str, float],
-        settled: bool,
+        self, service: str, goal: Goal | None, contents: Mapping[str, bytes], timeline: dict[str, float], changed: bool
     ) -> Outcome:
+        """Go on until the planner has nothing left to do for the goal."""
         watch = Watch(self.docker, self.store, self.clock)
         actions = Actions(self.docker, self.store, self.files, watch, contents, self.progress)
+        record, known_at = self._known(service), self.clock.monotonic()
+        outcome = Outcome(changed, record.live_release, None, "", timeline)
+        if goal and goal.release != outcome.before:
+            outcome.diff_keys = self._changed_keys(record.intent, outcome.before, contents)
+        while self._step(service, goal, watch, actions, outcome):
+            pass
         record = self._known(service)
-        before, known_at = record.live_release, self.clock.monotonic()
-        keys = self._changed_keys(record.intent, before, contents) if goal and goal.release != before else []
-        changed, done = settled, False
-        outage: float | None = None
-        while not done:
-            started = self.clock.monotonic()
-            phase, life = "look", self.docker.daemon()
-            try:
-                record = self._known(service)
-                seen = watch.look(record, goal)
-                action = plan(goal, seen, self.clock.monotonic())
-                phase = _PHASES.get(f"{action.name} {action.reason}", _PHASES.get(action.name, action.name))
-                if action.name == "give_up":
-                    raise self._given_up(action, seen.of(action.slot))
-                done = action.name == "done"
-                if not done:
-                    changed = changed or action.name not in ("wait", "environment", "prune", "finish")
-                    self.hook("before", action)
-                    actions.perform(action, goal, seen)
-                    self.hook("after", action)
-                outage = None
-            except RolloutError as error:
-                if phase == "give_up":
+        outcome.after, outcome.slot, outcome.boot_seconds = record.live_release, record.live or "", watch.boot_seconds
+        if watch.served_at is not None:
+            outcome.serve_seconds = round(watch.served_at - known_at, 3)
+        return self._result(goal, watch, outcome)
+
+    def _step(self, service: str, goal: Goal | None, watch: Watch, actions: Actions, outcome: Outcome) -> bool:
+        """Look, and do one action; return whether there may be another."""
+        started, phase, life = self.clock.monotonic(), "look", self.docker.daemon()
+        try:
+            seen = watch.look(self._known(service), goal)
+            action = plan(goal, seen, self.clock.monotonic())
+            if action.name == "done":
+                return False
+            phase = _PHASES.get(f"{action.name} {action.reason}", _PHASES.get(action.name, action.name))
+            if action.name == "give_up":
+                failure = action.failure or RolloutError("failed", "for no reason")
+                raise with_last_words(failure, self.docker, seen.of(action.slot))
+            outcome.changed = outcome.changed or action.name not in ("wait", "environment", "prune", "finish")
+            self.hook("before", action)
+            actions.perform(action, goal, seen)
+            self.hook("after", action)
+            watch.away_since = None
+        except RolloutError as error:
+            if phase == "give_up":
+                raise
+            if not self._comes_back(error, life, watch):
+                if phase == "look":
                     raise
-                outage = self._outage(error, life, outage)
-                if outage is None:
-                    if phase == "look":
-                        raise
-                    watch.remember(failure=error)
-            finally:
-                timeline[phase] = timeline.get(phase, 0.0) + self.clock.monotonic() - started
-        timeline.pop("done", None)
-        return self._result(
-            goal,
-            watch,
-            Outcome(
-                changed,
-                before,
-                record.live_release,
-                record.live or "",
-                timeline,
-                round(watch.served_at - known_at, 3) if watch.served_at else None,
-                watch.boot_seconds,
-                keys,
-            ),
-        )
+                watch.remember(failure=error)
+        finally:
+            outcome.timeline[phase] = outcome.timeline.get(phase, 0.0) + self.clock.monotonic() - started
+        return True
 
-    def _outage(self, error: RolloutError, life: str, since: float | None) -> float | None:
-        """Return since when the daemon is away, None where the error has another reason or it stays away too long.
-
-        A command that a dying daemon cut off says nothing about the release; once it is back, the next look tells.
-        """
+    def _comes_back(self, error: RolloutError, life: str, watch: Watch) -> bool:
+        """Whether the daemon went away and is waited for, so that the error says nothing about the release."""
         if error.code != "docker_down" and self.docker.daemon() == life:
-            return None
+            return False
         now = self.clock.monotonic()
-        since = now if since is None else since
-        if now - since > _OUTAGE:
-            return None
+        watch.away_since = now if watch.away_since is None else watch.away_since
+        if now - watch.away_since > _OUTAGE:
+            return False
         self.progress(f"the Docker daemon went away, waiting for it: {error.message}")
         self.clock.sleep(0.5)
-        return since
+        return True
 
     @staticmethod
     def _result(goal: Goal | None, watch: Watch, outcome: Outcome) -> Outcome:
         """Return the outcome of a run that reached its goal; raise why it did not."""
         failure = watch.end.get("failure")
-        if goal is None or watch.end.get("outcome", "live") == "live" or failure is None:
+        wanted = ("live", "rolled_back") if failure and failure["code"] == "rolled_back" else ("live",)
+        if goal is None or failure is None or watch.end["outcome"] in wanted:
             return outcome
         details = {**failure["details"], "outcome": watch.end["outcome"], "timeline": outcome.as_dict()["timeline"]}
         raise RolloutError(failure["code"], failure["message"], details, failure["logs"])
-
-    def _given_up(self, action: Action, containers: list[Any]) -> RolloutError:
-        failure = action.failure or RolloutError("failed", "for no reason")
-        if not failure.logs:
-            failure.logs = [line for one in containers[:1] for line in self.docker.logs(one)]
-        return failure
 
     def _settle(self, intent: Intent, timeline: dict[str, float]) -> bool:
         """End what an earlier run has begun; return whether there was anything."""
@@ -375,9 +319,25 @@ class Engine:
             )
         return live
 
+    @staticmethod
+    def _unsoaked(record: Record) -> bool:
+        """Whether a rollout has the traffic already and the release before it is still there to go back to."""
+        rollout = record.rollout
+        moved = rollout is not None and rollout.kind == "rollout" and rollout.stage == SWITCH
+        return moved and record.slots.get(record.idle) in record.good
+
+    def _previous(self, record: Record) -> Release | None:
+        """Return the last good release that is kept, is not live and was not left for a reason."""
+        service = record.intent.service
+        kept, bad = self.store.kept(service), self.store.quarantine()
+        for release in record.good:
+            if release != record.live_release and kept.get(release.id) and f"{service}/{release.id}" not in bad:
+                return release
+        return None
+
     def _rollback_target(self, record: Record) -> Release:
-        target = record.previous
-        if target is None or self.store.kept(record.intent.service).get(target.id) is None:
+        target = self._previous(record)
+        if target is None:
             raise RolloutError(
                 "nothing_to_roll_back_to",
                 f"no good release of {record.intent.service} before the live one is kept on this host; "

@@ -74,11 +74,6 @@ class Record:
         """The slot beside the live one."""
         return other_slot(self.live or "") if self.intent.slotted else ""
 
-    @property
-    def previous(self) -> Release | None:
-        """Where a rollback without arguments goes: the last good release that is not the live one."""
-        return next((release for release in self.good if release != self.live_release), None)
-
     def services(self, slot: str) -> list[str]:
         """Names of the Compose services that make up a slot."""
         intent = self.intent
@@ -231,3 +226,41 @@ class Action:
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.name, self.slot, self.reason)))
+
+
+@dataclass
+class Outcome:
+    """What a run did, or in check mode would do.
+
+    Attributes:
+        changed: whether anything was or would be changed.
+        before: the release that was live, None before the first.
+        after: the wanted release; None where check mode cannot know the digest yet.
+        slot: where the release lives, '' for a service without slots.
+        timeline: seconds per phase, in order.
+        serve_seconds: from the known digest until the new release answered through Nginx.
+        boot_seconds: of these, from the start of its container until it first passed its gates.
+        diff_keys: names of environment variables that differ between the two releases.
+    """
+
+    changed: bool
+    before: Release | None
+    after: Release | None
+    slot: str
+    timeline: dict[str, float] = field(default_factory=dict)
+    serve_seconds: float | None = None
+    boot_seconds: float | None = None
+    diff_keys: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the outcome as the modules document it."""
+        shown = {"before": self.before, "after": self.after}
+        return {
+            "changed": self.changed,
+            **{name: release.as_dict() if release else None for name, release in shown.items()},
+            "slot": self.slot,
+            "timeline": {phase: round(seconds, 3) for phase, seconds in self.timeline.items()},
+            "serve_seconds": self.serve_seconds,
+            "boot_seconds": self.boot_seconds,
+            "changed_keys": self.diff_keys,
+        }

@@ -51,6 +51,7 @@ class Watch:
         self.end: dict[str, Any] = {}
         self.boot_seconds: float | None = None
         self.served_at: float | None = None
+        self.away_since: float | None = None  # The Docker daemon.
         self._old_workers: set[int] = set()
         self._told: set[tuple[str, int]] = set()
         self._restarts: dict[str, int] = {}

@@ -27,7 +27,17 @@ class Drive:
     def install(self) -> None:
         """Copy engine and driver to the host, in place of what lies there."""
         archive = subprocess.run(
-            ["tar", "-C", str(_ENGINE.parent), "--exclude=__pycache__", "-c", "_rollout", "-C", str(_HERE), "driver.py"],
+            [
+                "tar",
+                "-C",
+                str(_ENGINE.parent),
+                "--exclude=__pycache__",
+                "-c",
+                "_rollout",
+                "-C",
+                str(_HERE),
+                "driver.py",
+            ],
             capture_output=True,
             check=True,
         ).stdout
@@ -39,7 +49,8 @@ class Drive:
     def command(self, op: str, service: str = "api", **options: Any) -> str:
         """Return the shell command of a call: apply (image=, force=), rollback or restart, also with kill=[when, n]."""
         request = json.dumps({"op": op, "service": service, **options})
-        return f"python3 {_PLACE}/driver.py '{request}'"
+        # With something after it the shell stays and reports a signal as 137.
+        return f"python3 {_PLACE}/driver.py '{request}'; exit $?"
 
     def run(self, op: str, service: str = "api", timeout: float = 300, **options: Any) -> dict[str, Any]:
         """Run a call to its end.

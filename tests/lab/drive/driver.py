@@ -18,8 +18,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _rollout.engine import host_engine  # type: ignore[import-not-found]  # noqa: E402
-from _rollout.release import RolloutError  # type: ignore[import-not-found]  # noqa: E402
+from _rollout.engine import host_engine  # type: ignore[import-not-found]
+from _rollout.release import RolloutError  # type: ignore[import-not-found]
 
 
 def main() -> int:
