@@ -9,7 +9,7 @@ NAME ?= dev
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test $(SUITES) lab lab-down bench demo demo-down clean
+.PHONY: help setup test $(SUITES) faults lab lab-down bench demo demo-down clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ molecule: ## Every role and the playbook on fresh hosts
 integration: ## The whole in the lab: restarts, secrets, open ports, bad input
 $(SUITES):
 	@$(PYTHON) -m tests.ci.run $@
+
+faults: ## The whole fault matrix (make test runs a part), and the table in docs/benchmarks.md
+	@FAULTS=all $(PYTHON) -m tests.ci.run faults
+	@.venv/bin/python -m tests.faults.table
 
 lab: setup ## Start a lab to play with (NAME=dev)
 	@.venv/bin/python -m tests.lab --name $(NAME) up

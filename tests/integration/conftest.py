@@ -16,7 +16,15 @@ from tests.integration.runs import TALKATIVE, Run
 from tests.integration.stack import CONTAINERS, KEEP, Stack
 
 # What breaks more comes later; each test leaves the deployment as it found it.
-ORDER = ["test_first_run", "test_exposure", "test_secrets", "test_recovery", "test_bad_input", "test_rerun"]
+ORDER = [
+    "test_first_run",
+    "test_exposure",
+    "test_secrets",
+    "test_recovery",
+    "test_rollouts",
+    "test_bad_input",
+    "test_rerun",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

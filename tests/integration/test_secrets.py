@@ -31,6 +31,14 @@ SECRET_FILES = {
 ENVIRONMENTS = {"environ of postgres, user 999"}
 SECRET_DIRECTORIES = ["/srv/billing/secrets", "/opt/billing/secrets", "/root/.docker"]
 
+
+def secret_files(stack: Stack) -> dict[str, tuple[int, str]]:
+    """Every file that may hold a secret, with its owner and mode; the kept releases have the secrets they run with."""
+    kept = stack.server.sh("ls /opt/billing/releases/api/*/secrets/*").split()
+    assert kept
+    return SECRET_FILES | dict.fromkeys(kept, (10001, "0400"))
+
+
 # Reads every file of the server that a deployment may have written, binary ones too, and what Docker and the journal
 # say. Standard input: {"name": "secret", ...}. Prints [place, name of the secret] pairs and the number of places read.
 _SEARCH = r"""
@@ -132,17 +140,18 @@ def test_server_keeps_secrets_in_their_files_only(deployed: Stack, secrets: dict
     found: dict[str, Any] = json.loads(deployed.server.python(source))
     assert found["places"] > 500
     places = {place for place, _secret in found["hits"]}
-    assert places - ENVIRONMENTS == set(SECRET_FILES)
+    assert places - ENVIRONMENTS == set(secret_files(deployed))
     exported = {secret.removesuffix(", quoted") for place, secret in found["hits"] if place in ENVIRONMENTS}
     assert exported <= {"/srv/billing/secrets/postgres_password"}
 
 
 def test_secret_files_have_the_narrowest_owner_and_mode(deployed: Stack) -> None:
-    paths = " ".join(SECRET_FILES)
-    lines = deployed.server.sh(f"stat -c '%n %u 0%a' {paths}").splitlines()
-    assert {line.split()[0]: (int(line.split()[1]), line.split()[2]) for line in lines} == SECRET_FILES
-    folders = deployed.server.sh(f"stat -c '%u %a' {' '.join(SECRET_DIRECTORIES)}").splitlines()
-    assert folders == ["0 700"] * len(SECRET_DIRECTORIES)
+    expected = secret_files(deployed)
+    lines = deployed.server.sh(f"stat -c '%n %u 0%a' {' '.join(expected)}").splitlines()
+    assert {line.split()[0]: (int(line.split()[1]), line.split()[2]) for line in lines} == expected
+    directories = [*SECRET_DIRECTORIES, *deployed.server.sh("ls -d /opt/billing/releases/api/*/secrets").split()]
+    folders = deployed.server.sh(f"stat -c '%u %a' {' '.join(directories)}").splitlines()
+    assert folders == ["0 700"] * len(directories)
 
 
 def test_repository_and_tarball_hold_no_secret(secrets: dict[str, str], tmp_path: Path) -> None:

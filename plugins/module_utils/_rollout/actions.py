@@ -20,6 +20,7 @@ from .watch import Watch, timestamp
 
 _PULL_LIMIT = 1800.0  # Seconds.
 _STOP_LIMIT = 1800.0  # Seconds. Each container's own stop_grace_period applies; this only bounds a daemon that hangs.
+_MOVES = ("start", "remove", "fail")  # Actions after which the containers are not what was seen before.
 _PAUSES = {"gate": 0.02, "prove": 0.02, "drain": 0.2, "soak": 0.5}  # Seconds between two looks.
 
 
@@ -43,6 +44,8 @@ class Actions:
 
     def perform(self, action: Action, goal: Goal | None, seen: Observation) -> None:
         """Carry out an action; RolloutError and OSError where it fails."""
+        if action.name in _MOVES:
+            self.watch.moved()
         getattr(self, f"_{action.name}")(action, goal, seen)
 
     # -- before the switch

@@ -125,9 +125,10 @@ class Session:
             if self._authorization:
                 answer = self._send(method, url, self._authorization)
         if answer.status == 404:
+            what = "image" if path.startswith("manifests/") else f"{path.replace('/', ' ')} of"
             raise RolloutError(
                 "image_unknown",
-                f"{self.registry} has no {path.replace('/', ' ')} of {self.image}; check name and tag, or push it",
+                f"{self.registry} has no {what} {self.image}; check name and tag, or push it",
                 {"image": self.image, "status": 404},
             )
         if answer.status != 200:

@@ -55,7 +55,7 @@ def credentials(registry: str, config: Path, timeout: float = 10.0) -> Login:
         if not basic and entry.get("username"):
             basic = _basic(str(entry["username"]), str(entry.get("password") or ""))
         return Login(basic, str(entry.get("identitytoken") or ""))
-    except AttributeError as error:
+    except (AttributeError, TypeError) as error:
         raise RolloutError("config_invalid", f"{config} is not a Docker client's: {error}; repair it") from error
 
 

@@ -20,6 +20,7 @@ from .release import SLOTS, Container, Release, RolloutError
 from .state import PREPARE, SWITCH, Goal, Memory, Observation, Record, Rollout
 from .store import Store
 
+_FRESH = 0.25  # Seconds that a list of containers counts, unless an action of this run has changed them.
 _LOG_PERIOD = 1.0  # Seconds between two looks at the access log.
 _LOG_BEFORE = 30.0  # Seconds before the switch that tell how often the old release fails.
 _TIGHT = 0.10  # Share of free disk below which only what a rollback needs is kept.
@@ -52,6 +53,8 @@ class Watch:
         self.boot_seconds: float | None = None
         self.served_at: float | None = None
         self.away_since: float | None = None  # The Docker daemon.
+        self._listed: list[Container] = []
+        self._listed_at: float | None = None
         self._old_workers: set[int] = set()
         self._told: set[tuple[str, int]] = set()
         self._restarts: dict[str, int] = {}
@@ -68,6 +71,10 @@ class Watch:
     def baseline(self, containers: Iterable[Container]) -> None:
         """Hold earlier restarts of these containers against nobody."""
         self._restarts = {one.id: one.restarts for one in containers}
+
+    def moved(self) -> None:
+        """Note that containers were started, stopped or removed, or may have been."""
+        self._listed_at = None
 
     def rewritten(self) -> None:
         """Note that the upstream file is another one: nobody has read it yet."""
@@ -112,7 +119,7 @@ class Watch:
     def look(self, record: Record, goal: Goal | None) -> Observation:
         """Return what the service looks like now, with the memory brought up to date."""
         intent = record.intent
-        everything = self.docker.containers()
+        everything = self._containers()
         containers = tuple(one for one in everything if intent.owns(one.service))
         names = [f"nginx-{slot}" for slot in SLOTS]
         self.proxies = [one for one in everything if one.service in names and one.state == "running"]
@@ -133,6 +140,14 @@ class Watch:
         self._examine(seen)
         self._follow_traffic(seen)
         return replace(seen, memory=self.memory)
+
+    def _containers(self) -> list[Container]:
+        """Return the containers of the project: asking Docker costs more than everything else in a look."""
+        now = self.clock.monotonic()
+        if self._listed_at is None or now - self._listed_at >= _FRESH:
+            self._listed = self.docker.containers()
+            self._listed_at = now
+        return self._listed
 
     def _switched(self, record: Record) -> bool:
         intent = record.intent

@@ -3,7 +3,8 @@
 """Runs on a lab host beside a copy of the engine: one call, its actions and its outcome as JSON lines.
 
 The request is a JSON object: op (apply, rollback, restart), service, and where wanted image, force, other fields of
-the intent under `intent`, and kill: ["before"|"after", number of the action], at which this process kills itself.
+the intent under `intent`, and kill: ["before"|"after", number of the action, or a word of it], at which this process
+kills itself.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main() -> int:
             count += 1
             last = name
             print(json.dumps({"action": name}), flush=True)
-        if (when, count) == (kill_when, kill_at):
+        if when == kill_when and kill_at in (count, *name.split()):
             os.kill(os.getpid(), signal.SIGKILL)
 
     engine = host_engine(Path("/opt/billing"), "billing", lambda line: print(line, file=sys.stderr), hook)
