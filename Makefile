@@ -41,7 +41,7 @@ lab: setup ## Start a lab to play with (NAME=dev)
 lab-down: setup ## Remove that lab (NAME=dev)
 	@.venv/bin/python -m tests.lab --name $(NAME) down
 
-bench: setup ## Measure a run of deploy_compose.yml that changes nothing
+bench: setup ## Measure what is promised under load, into build/bench (takes about half an hour)
 	@.venv/bin/python -m tests.bench
 
 demo: ## Terraform, inventory, playbook: a served invoice on a lab host

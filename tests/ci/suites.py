@@ -177,6 +177,11 @@ def integration() -> list[Step]:
     ]
 
 
+def faults() -> list[Step]:
+    """Build the step that breaks a host under load: a part of the matrix, all of it with FAULTS=all."""
+    return [pytest("faults", "tests/faults", "-v")]
+
+
 def postgresql_package() -> list[str]:
     """Name the package of the database server that the sample application is tested with, unless it is there."""
     return [] if any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) else ["postgresql"]
@@ -193,6 +198,7 @@ SUITES = {
         Suite("sanity", sanity),
         Suite("terraform", terraform),
         Suite("molecule", molecule, lane=1, exclusive=True),
+        Suite("faults", faults, lane=1, exclusive=True),
         Suite("integration", integration, ("tools", "core219"), exclusive=True),
     )
 }

@@ -95,7 +95,6 @@ class Actions:
 
     def _start(self, action: Action, _goal: Goal | None, seen: Observation) -> None:
         record = seen.record
-        self.watch.remember(started=action.slot, gate=Streak())
         self.watch.baseline(seen.of(action.slot))
         self._drop_others(record, action.slot, seen)
         arguments = ["up", "--detach", "--no-deps"]
@@ -103,6 +102,7 @@ class Actions:
             arguments.append("--force-recreate")
         services = record.services(action.slot)
         self.docker.compose(self.store.compose_files(), *arguments, *services, timeout=record.intent.timeout)
+        self.watch.remember(started=action.slot, gate=Streak())
 
     def _drop_others(self, record: Record, slot: str, seen: Observation) -> None:
         """Remove replicas that the release does not have."""

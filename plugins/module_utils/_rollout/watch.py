@@ -125,7 +125,8 @@ class Watch:
         self.proxies = [one for one in everything if one.service in names and one.state == "running"]
         release = goal.release if goal and goal.release != record.live_release else None
         kept = self.store.kept(intent.service)
-        keep = {one.id for one in (*record.good, *record.slots.values(), *((release,) if release else ()))}
+        wanted = (release,) if release and not self.memory.outcome else ()
+        keep = {one.id for one in (*record.good, *record.slots.values(), *wanted)}
         seen = Observation(
             record=record,
             containers=containers,
@@ -161,8 +162,10 @@ class Watch:
         stage = rollout.stage if rollout else ""
         slot = rollout.slot if rollout and stage in (PREPARE, SWITCH) else record.live
         release = record.slots.get(slot) if slot is not None else None
-        if slot is None or release is None or (stage == PREPARE and self.memory.started != slot):
+        if slot is None or release is None:
             return
+        if stage == PREPARE and self.memory.started != slot and not seen.complete(slot):
+            return  # It is still to be started.
         if self._stake != (slot, rollout.id if rollout else ""):
             self._stake = (slot, rollout.id if rollout else "")
             if self.memory.started != slot:

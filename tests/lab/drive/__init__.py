@@ -47,7 +47,7 @@ class Drive:
             raise LabError(f"cannot copy the engine to {self.host.name}: {done.stderr.decode()}")
 
     def command(self, op: str, service: str = "api", **options: Any) -> str:
-        """Return the shell command of a call: apply (image=, force=), rollback or restart, also with kill=[when, which]."""
+        """Return the shell command: apply (image=, force=), rollback or restart, also with kill=[when, which]."""
         request = json.dumps({"op": op, "service": service, **options})
         # With something after it the shell stays and reports a signal as 137.
         return f"python3 {_PLACE}/driver.py '{request}'; exit $?"

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from plugins.module_utils._rollout.release import RolloutError
+from plugins.module_utils._rollout.intent import Intent
+from plugins.module_utils._rollout.release import Release, RolloutError
+from plugins.module_utils._rollout.state import SWITCH, Record, Rollout
 from plugins.module_utils._rollout.store import Store, write_atomic
 
 
@@ -21,11 +22,50 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path, tmp_path / "run")
 
 
-def test_variables_are_read_back_and_private(store: Store) -> None:
-    assert store.read() == {}
-    store.write({"B": "2=2", "A": "1"})
-    assert store.read() == {"A": "1", "B": "2=2"}
-    assert store.environment_file.stat().st_mode & 0o777 == 0o600
+INTENT = Intent("api", "x", "blue_green", {"blue": ["a:1"], "green": ["b:1"]}, env_file="api.env")
+RELEASE = Release("r.example/x@sha256:" + "a" * 64, "c" * 64, {"blue": ["a:1"], "green": ["b:1"]})
+
+
+def test_a_record_is_read_back_whole(store: Store) -> None:
+    store.prepare()
+    rollout = Rollout("1", "rollout", "green", SWITCH, "now", "x:1", before=RELEASE, failure={"code": "x"})
+    record = Record(INTENT, "blue", {"blue": RELEASE}, (RELEASE,), ("sha256:x",), rollout)
+    assert store.record("api") is None
+    store.save(record)
+    assert store.record("api") == record
+    assert [one.intent.service for one in store.records()] == ["api"]
+    assert (store.root / "state" / "api.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_projection_names_the_files_of_every_slot_in_use(store: Store) -> None:
+    store.prepare()
+    store.save(Record(INTENT, "blue", {"blue": RELEASE}))
+    assert not store.projected("billing")
+    store.project("billing")
+    assert store.projected("billing")
+    folder = f"releases/api/{RELEASE.id}"
+    text = (store.root / "release.env").read_text()
+    assert f"API_BLUE_RELEASE={folder}\n" in text
+    assert store.compose_files() == ["compose.yaml", f"{folder}/blue.yaml"]
+    assert (store.root / "release.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_release_is_kept_whole_or_counts_as_incomplete(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("compose.d/api.blue.yaml", "compose.d/api.green.yaml", "api.env"):
+        (store.root / name).write_text(name)
+    contents = store.contents(INTENT)
+    with monkeypatch.context() as patched:
+        patched.setattr("json.dumps", lambda *_a, **_k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.keep(INTENT, RELEASE, contents)
+    assert store.kept("api") == {RELEASE.id: None}
+    store.keep(INTENT, RELEASE, contents)
+    kept = store.kept("api")[RELEASE.id]
+    assert kept is not None
+    assert (kept, kept.addresses) == (RELEASE, RELEASE.addresses)
+    assert store.kept_file("api", RELEASE.id, "blue.yaml") == b"compose.d/api.blue.yaml"
+    store.forget("api", RELEASE.id)
+    assert store.kept("api") == {}
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,12 +81,6 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
     assert path.read_bytes() == b"old"
 
 
-def test_fragments_are_the_base_file_and_one_per_role(store: Store) -> None:
-    for name in ("postgres", "api"):
-        (store.root / "compose.d" / f"{name}.yaml").touch()
-    assert store.fragments() == ["compose.yaml", "compose.d/api.yaml", "compose.d/postgres.yaml"]
-
-
 def test_the_key_is_made_once(store: Store) -> None:
     assert store.key() == b""
     store.prepare()
@@ -57,10 +91,13 @@ def test_the_key_is_made_once(store: Store) -> None:
 
 
 def test_history_is_one_json_line_per_rollout(store: Store) -> None:
-    store.record({"service": "api"})
-    store.record({"service": "nginx"})
-    lines = (store.root / "state" / "history.jsonl").read_text().splitlines()
-    assert [json.loads(line)["service"] for line in lines] == ["api", "nginx"]
+    store.prepare()
+    store.log({"id": "1", "service": "api"})
+    path = store.root / "state" / "history.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"id": "cut of')
+    store.log({"id": "2", "service": "nginx"})
+    store.log({"id": "2", "service": "nginx"})
+    assert [entry["service"] for entry in store.history(9)] == ["api", "nginx"]
 
 
 def test_a_second_rollout_waits_and_then_says_who_is_in_the_way(store: Store) -> None:

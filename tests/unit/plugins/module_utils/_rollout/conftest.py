@@ -1,0 +1,20 @@
+# Copyright (c) 2026 billing.infrastructure contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A world to roll out in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .model import World, make_world
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Return a model whose traffic must not have been hurt at the end."""
+    here = make_world(tmp_path, monkeypatch)
+    yield here
+    assert here.taken == []
