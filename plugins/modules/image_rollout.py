@@ -58,8 +58,8 @@ options:
         finish.
       - V(recreate) stops the container and starts the new one in its place. When the new image fails, the old one is
         started again.
-    type: str
       - Needed for O(state=live).
+    type: str
     choices: [blue_green, handover, recreate]
   slot_addresses:
     description: For O(strategy=blue_green), the C(address:port) of every replica of the slots V(blue) and V(green).

@@ -71,6 +71,7 @@ def _measure(demo: Demo, options: argparse.Namespace) -> list[str]:
     said: list[str] = []
     problems: list[str] = []
     server = Server(demo)
+    server.require_alone()
     if "noop" in wanted:
         report = {"machine": server.facts(), **noop.measure(demo, options.runs)}
         write("noop", report)

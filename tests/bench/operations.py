@@ -12,12 +12,13 @@ from functools import partial
 from tests.bench.server import OperationFailedError, Server
 
 # Old workers of Nginx use the configuration from before, so a reload is over when none of them is left.
-_OLD_WORKERS = "old=$(grep -l 'nginx: [w]orker' /proc/[0-9]*/cmdline 2>/dev/null || true)"
-_NO_OLD_WORKER = 'for one in $old; do while grep -q "nginx: [w]orker" "$one" 2>/dev/null; do sleep 0.2; done; done'
-_RELOAD = (
-    'docker exec "$(docker ps -q --filter label=billing.service=nginx)" '
-    "nginx -s reload -c /etc/nginx/billing/nginx.conf"
+_OLD_WORKERS = (
+    'proxy="$(docker ps --quiet --filter label=billing.service=nginx)"\n'
+    'master="$(docker inspect --format \'{{.State.Pid}}\' "$proxy")"\n'
+    'old="$(grep -lsx "PPid:[[:space:]]*$master" /proc/[0-9]*/status || true)"'
 )
+_RELOAD = 'docker exec "$proxy" nginx -s reload -c /etc/nginx/billing/nginx.conf'
+_NO_OLD_WORKER = 'for one in $old; do while grep -qsx "PPid:[[:space:]]*$master" "$one"; do sleep 0.1; done; done'
 
 
 @dataclass(frozen=True)

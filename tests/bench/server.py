@@ -45,6 +45,23 @@ class Server:
         self.image = f"{_REPOSITORY}:{_TAG}"
         self.digest = ""
 
+    def require_alone(self) -> None:
+        """Refuse a server with containers of others: one that listens on the same ports takes a share of the load.
+
+        Raises:
+            LabError: there are some.
+        """
+        listed = self.shell("docker ps --format '{{.Label \"com.docker.compose.project\"}} {{.Names}}'")
+        others = [
+            name
+            for project, _space, name in (line.partition(" ") for line in listed.splitlines())
+            if project != "billing"
+        ]
+        if others:
+            raise LabError(
+                f"containers that are not the project's run on {self.host.name}: stop {', '.join(others)} first"
+            )
+
     def deploy(self, title: str, tls: bool) -> None:
         """Run the main playbook.
 

@@ -22,7 +22,16 @@ from tests.faults.site import KEEP, Site
 
 ALL = os.environ.get("FAULTS") == "all"
 # class -> every how-many-th case is part of the subset
-EVERY = {"kill": 11, "image": 4}
+EVERY = {
+    "kill": 11,
+    "image": 4,
+    "docker": 10,
+    "two engines": 25,
+    "nginx": 6,
+    "power": 15,
+    "registry": 6,
+    "meanwhile": 3,
+}
 UnderLoad = Callable[..., AbstractContextManager[Case]]
 
 

@@ -73,6 +73,11 @@ class Running:
             assert time.monotonic() < deadline, f"no {action!r} after {timeout:.0f} s: {names}"
             time.sleep(0.005)
 
+    def cut(self) -> None:
+        """Forget about it: the host is gone."""
+        self._process.kill()
+        self._process.wait()
+
     def wait(self, timeout: float = 300) -> dict[str, Any]:
         """Wait for its end and return it as `Drive.run` does. `timeout` in seconds."""
         try:
@@ -193,10 +198,16 @@ class Site:
         if self.state()["rollout"] or self.leftovers() != self.baseline or not self.answers():
             self.succeed(self.good, force=True)
 
-    def start(self, image: str, **options: Any) -> Running:
-        """Start a rollout and go on."""
+    def start(self, image: str, before: Mapping[str, str] | None = None, **options: Any) -> Running:
+        """Start a rollout and go on; `before` are more environment variables."""
         intent = {**QUICK, **options.pop("intent", {})}
-        return Running(self.host, self.drive.command("apply", image=image, **options, intent=intent))
+        words = "".join(f"{name}={value} " for name, value in (before or {}).items())
+        return Running(self.host, words + self.drive.command("apply", image=image, **options, intent=intent))
+
+    def tool(self, package: str) -> None:
+        """Have a Debian package on the host that only the tests need."""
+        if self.remote.run("dpkg", "-s", package, check=False).returncode != 0:
+            self.remote.sh(f"apt-get update -q && apt-get install -y -q --no-install-recommends {package}", timeout=300)
 
     # -- what is there
 

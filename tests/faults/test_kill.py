@@ -26,12 +26,13 @@ def words(actions: list[str]) -> set[str]:
 
 
 def test_the_cases_are_all_actions_of_a_rollout(site: Site, under_load: UnderLoad) -> None:
-    for _ in range(3):  # The first releases leave nothing to prune.
+    for _release in range(3):  # The first releases leave nothing to prune.
         site.succeed(site.push())
     with under_load("no fault") as case:
         case.wanted = site.push()
         done = site.succeed(case.wanted)
-    assert words(done["actions"]) == set(ACTIONS)
+    # Nginx may prove itself at once; the case of this action waits for a rollout in which it does not.
+    assert set(ACTIONS) - {"prove"} <= words(done["actions"]) <= set(ACTIONS), done["actions"]
 
 
 @pytest.mark.parametrize(("when", "action"), CASES, ids=["-".join(case) for case in CASES])
@@ -39,8 +40,11 @@ def test_a_killed_rollout_is_made_good(site: Site, under_load: UnderLoad, when: 
     number = CASES.index((when, action))
     again = number + 1 if number < _LONG else 1 + number % 3
     with under_load("engine killed before or after an action, and again in the next run") as case:
-        case.wanted = site.push()
-        first = site.apply(case.wanted, kill=[when, action])
+        for _ in range(10 if action == "prove" else 1):
+            case.wanted = site.push()
+            first = site.apply(case.wanted, kill=[when, action])
+            if first.get("killed"):
+                break
         assert first.get("killed"), f"{when} {action} was skipped: {first}"
         assert action in first["actions"][-1].split()
         site.wait_answers(1)

@@ -20,6 +20,7 @@ from .watch import Watch, timestamp
 
 _PULL_LIMIT = 1800.0  # Seconds.
 _STOP_LIMIT = 1800.0  # Seconds. Each container's own stop_grace_period applies; this only bounds a daemon that hangs.
+_SAID_BY_CONTAINERS = ("port_taken", "disk_full")  # Causes that a container's own log may name.
 _MOVES = ("start", "remove", "fail")  # Actions after which the containers are not what was seen before.
 _PAUSES = {"gate": 0.02, "prove": 0.02, "drain": 0.2, "soak": 0.5}  # Seconds between two looks.
 
@@ -220,7 +221,9 @@ def with_last_words(failure: RolloutError, docker: Docker, containers: Sequence[
         return failure
     worst = min(containers, key=lambda one: one.serving)
     logs = docker.logs(worst)
-    code, advice = cause("\n".join(logs)) or (failure.code, "its last log lines are in failure.logs")
+    known = cause("\n".join(logs))
+    # An application may write the other words about whatever it talks to itself.
+    code, advice = known if known and known[0] in _SAID_BY_CONTAINERS else (failure.code, "its log is in failure.logs")
     last = f"Last line: {logs[-1][:300]}" if logs else "It wrote nothing."
     details = {**failure.details, "container": worst.service, "state": worst.state, "health": worst.health}
     return RolloutError(code, f"{failure.message}; {advice}. {last}", details, logs)

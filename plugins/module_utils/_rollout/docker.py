@@ -28,11 +28,18 @@ _CAUSES = (
     ("port is already allocated", "port_taken", "another container publishes that port; stop it"),
     ("manifest unknown", "image_unknown", "check name and tag, or push the image"),
     ("unauthorized", "registry_unauthorized", "check the user name and password for it in docker_registries"),
+    ("toomanyrequests", "registry_throttled", "wait, or log in: the registry limits how much is pulled"),
+    ("manifest verification failed", "digest_mismatch", "the registry sent something else than it had named"),
     ("no matching manifest", "platform_missing", "build and push the image for this host's architecture"),
     *(
         (words, "docker_down", "see 'systemctl status docker' and 'journalctl -u docker'")
         for words in ("cannot connect to the docker daemon", "error during connect", "is the docker daemon running")
     ),
+    *(
+        (words, "registry_unreachable", "check that the registry is up and that this host can reach it")
+        for words in ("client.timeout exceeded", "context deadline exceeded", "unexpected http status: 5")
+    ),
+    ("download failed after attempts", "registry_unreachable", "the registry broke off; check it and try again"),
 )
 _DAEMON_PID = Path("/run/docker.pid")
 

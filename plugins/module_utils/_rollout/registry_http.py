@@ -297,10 +297,8 @@ def _within(seconds: float, exchange: Callable[[], Answer]) -> Answer:
         except BaseException as error:  # Raised again by the thread that waits.
             done.put(error)
 
+    threading.Thread(target=work, daemon=True).start()
     try:
-        if seconds <= 0:
-            raise queue.Empty
-        threading.Thread(target=work, daemon=True).start()
         result = done.get(timeout=seconds)
     except queue.Empty:
         raise TimeoutError("no complete answer in time") from None

@@ -74,7 +74,12 @@ def _ask_helper(helper: str, key: str, timeout: float) -> Login:
     said = ""
     try:
         answer = subprocess.run(  # pylint: disable=ansible-bad-function
-            [f"docker-credential-{helper}", "get"], input=key, capture_output=True, text=True, timeout=timeout
+            [f"docker-credential-{helper}", "get"],
+            input=key,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         said = answer.stdout
         if answer.returncode != 0 and "credentials not found" in said:

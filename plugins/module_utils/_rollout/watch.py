@@ -222,22 +222,29 @@ class Watch:
         wall, record = self.clock.wall(), seen.record
         if self.memory.gate.first_answer is None or 0 <= wall - self._log_until < _LOG_PERIOD:
             return
-        since = self._log_until or wall - _LOG_BEFORE
-        self._log_until = wall
         new, old = record.servers(seen.rollout.slot), record.servers(record.idle)
-        sides = {**dict.fromkeys(old, "old"), **dict.fromkeys(new, "new")}
-        for one in self.proxies:
-            lines = self.docker.output(one, since, wall)
-            if record.intent.strategy == "blue_green":
-                self._tally = self._tally.add(tally(lines, sides))
-            else:
-                side = "new" if record.intent.owns(one.service, seen.rollout.slot) else "old"
-                self._tally = self._tally.add(tally(lines, {}, side))
+        if not self._log_until:
+            # What the new slot's addresses answered before this rollout was another release's answer.
+            self._log_until = min(_seconds(seen.rollout.started_at), wall)
+            self._count(seen, wall - _LOG_BEFORE, self._log_until, dict.fromkeys(old, "old"))
+        self._count(seen, self._log_until, wall, {**dict.fromkeys(old, "old"), **dict.fromkeys(new, "new")})
+        self._log_until = wall
         worse = self._tally.verdict(record.intent.soak_errors)
         if worse and self.memory.errors is None:
             release: Release | None = record.slots.get(seen.rollout.slot)
             name = f"{record.intent.service} ({release.image if release else ''})"
             self.remember(errors=RolloutError("soak_failed", f"the new release of {name} fails: {worse}"))
+
+    def _count(self, seen: Observation, since: float, until: float, sides: dict[str, str]) -> None:
+        """Add a stretch of the access log to the tally; `sides` tells by address who answered."""
+        intent = seen.record.intent
+        for one in self.proxies:
+            lines = self.docker.output(one, since, until)
+            if intent.strategy == "blue_green":
+                self._tally = self._tally.add(tally(lines, sides))
+            else:
+                side = "new" if intent.owns(one.service, seen.rollout.slot) else "old"
+                self._tally = self._tally.add(tally(lines, {}, side))
 
 
 def _seconds(started_at: str) -> float:

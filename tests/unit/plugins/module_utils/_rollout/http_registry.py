@@ -30,6 +30,7 @@ class Asked:
     path: str
     authorization: str
     body: str
+    accept: str
 
 
 Rule = Callable[[Asked], Answer]
@@ -46,7 +47,8 @@ class Registry:
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-                asked = Asked(self.command, self.path, self.headers.get("Authorization", ""), body)
+                accept = ", ".join(self.headers.get_all("Accept", []))
+                asked = Asked(self.command, self.path, self.headers.get("Authorization", ""), body, accept)
                 registry.asked.append(asked)
                 status, headers, content = registry.rule(asked)
                 self.send_response(status)

@@ -36,6 +36,11 @@ def answer(docker: Docker, script: str) -> None:
         ("write /var/lib/docker/x: no space left on device", "disk_full"),
         ("bind() to 0.0.0.0:80 failed (98: Address already in use)", "port_taken"),
         ("manifest unknown: manifest unknown", "image_unknown"),
+        ("toomanyrequests: slow down", "registry_throttled"),
+        ("manifest verification failed for digest sha256:1", "digest_mismatch"),
+        ('Get "https://r/v2/": context deadline exceeded', "registry_unreachable"),
+        ("download failed after attempts=1: unauthorized: no", "registry_unauthorized"),
+        ("download failed after attempts=6: unexpected EOF", "registry_unreachable"),
         ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", "docker_down"),
     ],
 )

@@ -180,10 +180,13 @@ def test_a_registry_that_goes_on_throttling_is_left_alone(tmp_path: Path, regist
     assert len(registry.asked) == 2
 
 
-def test_a_long_wait_is_left_to_the_caller(tmp_path: Path, registry: Registry) -> None:
+@pytest.mark.parametrize(("timeout", "wanted"), [(5, 12), (1, 8)], ids=["longer than any wait", "longer than is left"])
+def test_a_long_wait_is_left_to_the_caller(tmp_path: Path, registry: Registry, timeout: float, wanted: int) -> None:
     waits = Waits()
-    error = failure(tmp_path, registry, (429, {"Retry-After": "17"}, b""), waits)
-    assert (error.code, error.details["retry_after"]) == ("registry_throttled", 17)
+    registry.rule = lambda _asked: (429, {"Retry-After": str(wanted)}, b"")
+    with pytest.raises(RolloutError) as raised:
+        resolve(registry.reference, files(tmp_path, registry.name), timeout, waits)
+    assert (raised.value.code, raised.value.details["retry_after"]) == ("registry_throttled", wanted)
     assert (len(registry.asked), waits.seconds) == (1, [])
 
 

@@ -40,6 +40,11 @@ def known(tmp_path: Path, registry: Registry, authority: Path) -> RegistryFiles:
     return found
 
 
+def never(seconds: float) -> None:
+    """Stands for time.sleep where nothing is to be waited for."""
+    pytest.fail(f"waited {seconds} s")
+
+
 def failure(registry: Registry, found: RegistryFiles) -> RolloutError:
     with pytest.raises(RolloutError) as raised:
         resolve(registry.reference, found, timeout=5, sleep=lambda _seconds: None)
