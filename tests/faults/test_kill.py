@@ -40,7 +40,7 @@ def test_a_killed_rollout_is_made_good(site: Site, under_load: UnderLoad, when: 
     number = CASES.index((when, action))
     again = number + 1 if number < _LONG else 1 + number % 3
     with under_load("engine killed before or after an action, and again in the next run") as case:
-        for _ in range(10 if action == "prove" else 1):
+        for _attempt in range(10 if action == "prove" else 1):
             case.wanted = site.push()
             first = site.apply(case.wanted, kill=[when, action])
             if first.get("killed"):

@@ -100,5 +100,6 @@ TestRollouts.settings = settings(
     stateful_step_count=15,
     deadline=None,
     derandomize=True,
+    database=None,
     suppress_health_check=list(HealthCheck),
 )
