@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
@@ -15,8 +16,10 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import Any, NamedTuple
 
+import pytest
+
 from tests.integration.client import Client
-from tests.integration.remote import Remote
+from tests.integration.remote import CONTROL, Remote
 from tests.integration.runs import ROOT, Playbooks
 from tests.lab import Host, Lab
 from tests.lab.drive import Drive
@@ -102,6 +105,7 @@ class Site:
 
     def up(self) -> None:
         """Start the lab and deploy, with short drains and soaks."""
+        self._only_one()
         if not KEEP:
             self.lab.down()
         self.lab.up({HOST: None})
@@ -125,6 +129,15 @@ class Site:
     def down(self) -> None:
         """Remove it all."""
         self.lab.down()
+
+    def _only_one(self) -> None:
+        """Hold a lock until this process ends: a second run, from another checkout too, would take this lab down."""
+        CONTROL.mkdir(mode=0o700, exist_ok=True)
+        self._lock = (CONTROL / f"{NAME}.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.exit(f"lab {NAME} is in use by another run of these tests: wait, or set FAULTS_LAB", 1)
 
     def _write_inventory(self) -> None:
         """Name the host without Terraform: how a host is found is tested elsewhere."""

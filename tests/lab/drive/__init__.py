@@ -58,10 +58,14 @@ class Drive:
         Returns:
             `{"ok": outcome}`, `{"failure": failure}` or `{"killed": true}`, each with `actions`, those that were begun.
         """
-        done = self.host.ssh(self.command(op, service, **options), check=False, timeout=timeout)
+        return self.outcome(self.host.ssh(self.command(op, service, **options), check=False, timeout=timeout))
+
+    @staticmethod
+    def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        """Read what a finished call printed, as `run` returns it."""
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         actions = [line["action"] for line in lines if "action" in line]
         ends = [line for line in lines if "action" not in line]
         if not ends and done.returncode != KILLED:
-            raise LabError(f"{op} {service} ended with {done.returncode}: {done.stderr[-3000:]}")
+            raise LabError(f"the engine ended with {done.returncode}: {done.stderr[-3000:]}")
         return {**(ends[-1] if ends else {"killed": True}), "actions": actions}
