@@ -31,6 +31,7 @@ EVERY = {
     "power": 15,
     "registry": 6,
     "meanwhile": 3,
+    "system calls": 80,
 }
 UnderLoad = Callable[..., AbstractContextManager[Case]]
 
