@@ -41,8 +41,9 @@ lab: setup ## Start a lab to play with (NAME=dev)
 lab-down: setup ## Remove that lab (NAME=dev)
 	@.venv/bin/python -m tests.lab --name $(NAME) down
 
-bench: setup ## Measure what is promised under load, into build/bench (takes about half an hour)
+bench: setup ## Measure what is promised under load, into build/bench and docs/benchmarks.md (half an hour)
 	@.venv/bin/python -m tests.bench
+	@.venv/bin/python -m tests.bench.table
 
 demo: ## Terraform, inventory, playbook: a served invoice on a lab host
 	@$(PYTHON) -m tests.ci.setup tools

@@ -102,7 +102,7 @@ def _under_load(server: Server, name: str, cycle: Sequence[Step], count: int, si
                 seconds[step.name].append(round(time.monotonic() - began, 3))
         time.sleep(_GAP)
     report = _report(server, load, count, seconds, errors)
-    words = ", ".join(f"{report[what]} {what}" for what in ("requests", "failed", "duplicated", "lost"))
+    words = ", ".join(f"{report[what]} {what}" for what in ("requests", "failed", "resent", "duplicated", "lost"))
     server.demo.say(f"    {words} {report['classes'] or ''}".rstrip())
     return report
 
@@ -130,6 +130,7 @@ def _report(
         "seconds": {step: spread(values) for step, values in seconds.items()},
         "requests": result.requests,
         "failed": result.failed,
+        "resent": sum(shape.all.resent for shape in result.shapes.values()),
         "classes": dict(classes),
         **counts,
         "cpu": result.cpu,
@@ -149,15 +150,14 @@ def _ledger(server: Server, load: Load, shape: str) -> Ledger:
 
 def summary(report: Mapping[str, Any]) -> str:
     """Return a table: per operation the requests, what went wrong, and the 99th percentile inside and outside."""
-    lines = [
-        f"{'':16}{'times':>6}{'requests':>10}{'failed':>8}{'twice':>7}{'lost':>6}  p99 ms inside/outside, by shape"
-    ]
+    columns = ("count", "requests", "failed", "resent", "duplicated", "lost")
+    lines = [f"{'':16}{''.join(f'{name:>11}' for name in columns)}  p99 ms inside/outside, by shape"]
     for name, one in {**report["operations"], **report["baselines"]}.items():
         shapes = (
             f"{shape} {_p99(figures['inside'].get(name))}/{_p99(figures['outside'])}"
             for shape, figures in one["shapes"].items()
         )
-        counts = f"{one['count']:>6}{one['requests']:>10}{one['failed']:>8}{one['duplicated']:>7}{one['lost']:>6}"
+        counts = "".join(f"{one[column]:>11}" for column in columns)
         lines.append(f"{name:16}{counts}  {', '.join(shapes)}")
     if report["requests"] < WANTED_REQUESTS:
         lines.append(f"only {report['requests']} requests during our operations, {WANTED_REQUESTS} are wanted")

@@ -32,6 +32,7 @@ EVERY = {
     "registry": 6,
     "meanwhile": 3,
     "system calls": 80,
+    "many rollouts": 2,
 }
 UnderLoad = Callable[..., AbstractContextManager[Case]]
 

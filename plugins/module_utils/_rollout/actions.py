@@ -135,8 +135,6 @@ class Actions:
     # -- the end
 
     def _fail(self, action: Action, _goal: Goal | None, seen: Observation) -> None:
-        record, rollout = seen.record, seen.rollout
-        failure = action.failure or RolloutError("failed", "for no reason")
         record, rollout, failure = seen.record, seen.rollout, action.failure or RolloutError("failed", "for no reason")
         failure = with_last_words(failure, self.docker, seen.of(action.slot))
         self.progress(f"{record.intent.service}: {failure.code}: {failure.message}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.lab.load.delay import DelayingProxy
 from tests.lab.load.exchange import (
     CONNECT_TIMEOUT,
+    NOT_PROCESSED,
     OK,
     PROTOCOL,
     TIMEOUT,
@@ -36,6 +37,8 @@ from tests.lab.shell import LabError
 THINK_SECONDS = 0.05
 # No retry: the next request. A user who is refused at once must not take the processor from what is measured
 _PAUSE_AFTER_FAILURE = 0.05
+# How often a request that the server has refused unprocessed is sent again: Nginx ends a connection at a reload, once
+_RESENDS = 3
 
 
 @dataclass(frozen=True)
@@ -147,16 +150,23 @@ class Client:
         session.close()
 
     async def _one(self, identity: str, shape: str, customer: int, session: Session) -> Record:
-        """Send one request, once, and tell how it ended."""
+        """Send one request until the server takes it, and tell how it ended."""
         invoice = {"customer_id": customer, "description": identity, "amount_minor": 1299, "currency": "EUR"}
         request = Request("/invoices", identity, json.dumps(invoice).encode())
         connection: Connection | None = None
-        answer, detail = Answer(0, b""), ""
+        answer, detail, resent = Answer(0, b""), "", 0
         began, wall = time.monotonic(), time.time()
         try:
             async with asyncio.timeout(self._timeout):
-                connection = await session.connection()
-                answer = await connection.post(request)
+                while True:
+                    connection = await session.connection()
+                    try:
+                        answer = await connection.post(request)
+                        break
+                    except ExchangeError as error:
+                        if error.outcome != NOT_PROCESSED or resent == _RESENDS:
+                            raise
+                        resent += 1
             outcome = judge(answer, identity)
         except ExchangeError as error:
             outcome, detail = error.outcome, error.detail
@@ -164,7 +174,7 @@ class Client:
             outcome = TIMEOUT if connection else CONNECT_TIMEOUT
         latency = round((time.monotonic() - began) * 1000, 3)
         began, wall = round(began, 6), round(wall, 6)
-        return Record(identity, shape, began, wall, latency, outcome, answer.status, answer.served_by, detail)
+        return Record(identity, shape, began, wall, latency, outcome, answer.status, answer.served_by, detail, resent)
 
     async def _dial_http1(self, keep: bool) -> Connection:
         return await self._connect(lambda: Http1(self._target.address, keep), "http/1.1")

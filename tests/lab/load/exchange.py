@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 billing.infrastructure contributors
-"""What goes over a connection, and how an exchange can fail. Nothing here or above it ever sends a request twice."""
+"""What goes over a connection, and how an exchange can fail.
+
+Nothing here or above it ever sends a request again, with one exception: a stream of HTTP/2 that the server has refused
+as not processed (RFC 9113, section 8.7). Every client of the field does that by itself; ours counts how often.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ CLOSED = "closed_before_answer"
 TIMEOUT = "timeout"
 TLS = "tls"
 PROTOCOL = "protocol"
-# HTTP/2: the server said that it did not and will not execute the request. A client may send it again; ours does not
+# HTTP/2: the server said that it did not and will not execute the request
 NOT_PROCESSED = "not_processed"
 
 UPSTREAM_HEADER = "x-billing-upstream"

@@ -24,7 +24,8 @@ class Record(NamedTuple):
     """One request.
 
     ``began`` is monotonic and comparable with every process of this machine, ``wall`` is the time of day (seconds since
-    1970). ``outcome`` is ``ok`` for 201, ``http_STATUS`` for another answer, or a class of exchange.py.
+    1970). ``outcome`` is ``ok`` for 201, ``http_STATUS`` for another answer, or a class of exchange.py. ``resent``
+    tells how often HTTP/2 refused it unprocessed before.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Record(NamedTuple):
     status: int = 0
     served_by: str = ""
     detail: str = ""
+    resent: int = 0
 
 
 @dataclass(frozen=True)

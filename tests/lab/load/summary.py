@@ -28,10 +28,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Figures:
-    """Some requests in numbers. Latencies are those of the answered ones, in milliseconds; None where there is none."""
+    """Some requests in numbers. Latencies are those of the answered ones, in milliseconds; None where there is none.
+
+    ``resent`` is how often HTTP/2 clients sent one again that the server had refused unprocessed.
+    """
 
     requests: int
     failed: dict[str, int]
+    resent: int
     p50_ms: float | None
     p99_ms: float | None
     max_ms: float | None
@@ -40,10 +44,11 @@ class Figures:
     def of(cls, records: Sequence[Record]) -> Figures:
         """Count and rank."""
         failed = Counter(record.outcome for record in records if record.outcome != OK)
+        resent = sum(record.resent for record in records)
         times = sorted(record.latency_ms for record in records if record.outcome == OK)
         if not times:
-            return cls(len(records), dict(failed), None, None, None)
-        return cls(len(records), dict(failed), percentile(times, 50), percentile(times, 99), times[-1])
+            return cls(len(records), dict(failed), resent, None, None, None)
+        return cls(len(records), dict(failed), resent, percentile(times, 50), percentile(times, 99), times[-1])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 billing.infrastructure contributors
-"""Over HTTP/2 a GOAWAY in order costs nothing, and every other loss is counted as what it is, without a retry."""
+"""Over HTTP/2 a refused stream is sent again and counted; every loss is counted as what it is, without a retry."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def no_http2(stream: Stream) -> None:
 @pytest.mark.parametrize(
     ("fault", "outcome", "connections"),
     [
-        (refuse, "not_processed", 1),
         (give_up, "reset", 1),
-        (go_away_before_it, "not_processed", 2),
         (close, "closed_before_answer", 2),
         (cut, "reset", 2),
         (no_answer, "timeout", 2),
@@ -64,6 +62,29 @@ def test_a_failure_is_counted_once_and_not_retried(
         assert outcomes(records) == [outcome, "ok", "ok"]
         assert service.seen == [record.id for record in records]
         assert service.connections == connections
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(("refusal", "connections"), [(refuse, 1), (go_away_before_it, 2)])
+def test_what_the_server_refused_is_sent_again(refusal: StreamAct, connections: int, certificate: Certificate) -> None:
+    async def test() -> None:
+        async with Http2Service(certificate.server(["h2"]), stream_at(refusal)) as service:
+            first, second = await drive(HTTP2, 2, service.port, ca=certificate.file)
+        assert outcomes([first, second]) == ["ok", "ok"]
+        assert (first.resent, second.resent) == (1, 0)
+        assert service.seen == [first.id, first.id, second.id]
+        assert service.connections == connections
+
+    asyncio.run(test())
+
+
+def test_a_server_that_refuses_for_ever_is_a_failure(certificate: Certificate) -> None:
+    async def test() -> None:
+        async with Http2Service(certificate.server(["h2"]), stream_at(*[refuse] * 4)) as service:
+            records = await drive(HTTP2, 2, service.port, ca=certificate.file)
+        assert outcomes(records) == ["not_processed", "ok"]
+        assert [record.resent for record in records] == [3, 0]
 
     asyncio.run(test())
 

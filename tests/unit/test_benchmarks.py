@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 billing.infrastructure contributors
+"""What is published of measurements: a bar that is missed is named, and tables say what the reports say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import page
+from tests.bench import rollout, table
+from tests.faults import table as matrix_table
+from tests.faults.matrix import Row
+from tests.lab.load.records import SHAPES
+
+CLEAN = {"errors": [], "classes": {}, "failed": 0, "duplicated": 0, "lost": 0, "unknown": 0}
+
+
+def report(ours: dict[str, Any], baseline: dict[str, Any]) -> dict[str, Any]:
+    return {"operations": {"rollout": {**CLEAN, **ours}}, "baselines": {"compose_up": {**CLEAN, **baseline}}}
+
+
+@pytest.mark.parametrize(
+    ("ours", "baseline", "found"),
+    [
+        ({}, {"failed": 3, "classes": {"reset": 3}}, []),
+        ({"classes": {"reset": 2}}, {"failed": 3}, ["rollout: 2 requests failed: reset"]),
+        ({"lost": 1}, {"failed": 3}, ["rollout: 1 requests lost"]),
+        (
+            {"duplicated": 1, "unknown": 2},
+            {"failed": 3},
+            ["rollout: 1 requests duplicated", "rollout: 2 requests unknown"],
+        ),
+        ({"errors": [{"message": "it broke"}]}, {"failed": 3}, ["rollout: it broke"]),
+        ({}, {}, ["compose_up failed no request: the load is too weak to show anything"]),
+    ],
+)
+def test_what_misses_the_bar_is_a_problem(ours: dict[str, Any], baseline: dict[str, Any], found: list[str]) -> None:
+    assert rollout.problems(report(ours, baseline)) == found
+
+
+def measured() -> dict[str, Any]:
+    figures = {"requests": 10, "failed": {}, "resent": 0, "p50_ms": 9.4, "p99_ms": 20.0, "max_ms": None}
+    shape = {
+        "all": figures,
+        "inside": {"rollout": figures, "compose_up": figures},
+        "outside": {**figures, "max_ms": 30.0},
+    }
+    one = {**CLEAN, "count": 20, "requests": 51234, "resent": 7, "shapes": dict.fromkeys(SHAPES, shape)}
+    return {
+        "machine": {
+            "date": "2026-11-25T07:14:51",
+            "processor": "P",
+            "cores": 2,
+            "docker": "26",
+            "nginx": "1",
+            "postgres": "17",
+        },
+        "load": {"users_per_shape": 10, "delay_ms_each_direction": 3.0},
+        "requests": 51234,
+        "operations": {"rollout": {**one, "seconds": {"rollout": {"median": 15.26}}}},
+        "baselines": {"compose_up": {**one, "failed": 883, "seconds": {"compose_up": {"median": 2.0}}}},
+    }
+
+
+def test_the_page_says_what_the_report_says() -> None:
+    lines = table.render_rollouts(measured()).splitlines()
+    assert "| rollout | 20 | 15.3 | 51,234 | 0 | 7 | 0 | 0 |" in lines
+    assert "| baseline: `docker compose pull && docker compose up -d` | 20 | 2.0 | 51,234 | 883 | 7 | 0 | 0 |" in lines
+    assert "| all of ours |  |  | 51,234 | 0 | 7 | 0 | 0 |" in lines
+    cell = "9 / 20 / - (9 / 20 / 30)"
+    assert f"| rollout | {' | '.join([cell] * 4)} |" in lines
+
+
+def test_the_summary_says_when_there_were_too_few_requests() -> None:
+    lines = rollout.summary(measured()).splitlines()
+    assert lines[1].split()[:7] == ["rollout", "20", "51234", "0", "7", "0", "0"]
+    assert lines[-1] == "only 51234 requests during our operations, 100000 are wanted"
+
+
+def test_overhead_in_words() -> None:
+    spread = {"median": 0.8, "min": 0.75, "max": 0.861}
+    said = table.render_overhead({"overhead": spread, "unchanged": spread, "rollouts": 10, "unchanged_runs": 5})
+    assert "10 rollouts without load: median 0.80 s (0.75 to 0.86)" in said
+    assert "nothing to do: median 0.80 s (0.75 to 0.86), 5 runs" in said
+
+
+def test_a_fault_is_a_line_of_the_matrix() -> None:
+    rows = [
+        Row("a", "kill", converged=True, requests=1000, failed=0),
+        Row("b", "power", converged=True, requests=5, failed=2, excused=True),
+        Row("c", "kill", converged=False, requests=500, failed=1, lost=1, duplicated=2),
+    ]
+    lines = matrix_table.render(rows).splitlines()
+    assert lines[2:4] == ["| kill | 2 | 1 | 1,500 | 1 | 1 | 2 |", "| power [1] | 1 | 1 | 5 | 2 | 0 | 0 |"]
+
+
+def test_only_what_is_between_the_marks_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "page.md"
+    target.write_text("before\n<!-- begin: x -->\nold\n<!-- end: x -->\nafter\n")
+    for text in ("first", "second"):
+        page.insert("x", text, target)
+    assert target.read_text() == "before\n<!-- begin: x -->\n\nsecond\n\n<!-- end: x -->\nafter\n"
+    with pytest.raises(ValueError, match="lacks the lines <!-- begin: y -->"):
+        page.insert("y", "text", target)
+
+
+def test_the_real_page_has_every_mark() -> None:
+    text = page.PAGE.read_text()
+    assert all(
+        f"<!-- {edge}: {name} -->" in text
+        for name in ("rollouts", "overhead", "fault matrix")
+        for edge in ("begin", "end")
+    )
