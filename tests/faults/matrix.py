@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,12 +44,10 @@ def read(path: Path = PATH) -> list[Row]:
     return [Row(**row) for row in json.loads(path.read_text())] if path.exists() else []
 
 
-def write(rows: Sequence[Row], path: Path = PATH) -> None:
-    """Replace the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-
-
 def add(row: Row, path: Path = PATH) -> None:
-    """Keep a row in place of an older one of the same test."""
-    write([*(one for one in read(path) if one.test != row.test), row], path)
+    """Keep a row in place of an older one of the same test. Two runs, with labs of their own, may share the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [*(one for one in read(path) if one.test != row.test), row]
+        path.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
