@@ -30,7 +30,10 @@ def numbers(site: Site) -> dict[str, int]:
         "files of the engine": 'ls "/proc/$(pidof dockerd)/fd"',
         "processes": f"ps -e -o comm= | grep -Evx '{_PASSING}'",
     }
-    return {what: int(site.remote.sh(f"{command} | wc -l")) for what, command in count.items()}
+    # The least of a few: a health check or a timer may be at work in one moment.
+    return {
+        what: min(int(site.remote.sh(f"{command} | wc -l")) for _look in range(4)) for what, command in count.items()
+    }
 
 
 def resident(site: Site) -> int:
@@ -39,7 +42,7 @@ def resident(site: Site) -> int:
     return int(site.remote.sh(total))
 
 
-@pytest.mark.parametrize("count", [6, 50])
+@pytest.mark.parametrize("count", [3, 50])
 def test_rollouts_leave_nothing_behind(site: Site, under_load: UnderLoad, count: int) -> None:
     with under_load(f"no fault: {count} rollouts in a row") as case:
         for _number in range(_KEPT + 1):  # From here on each one that comes makes one go.
@@ -50,6 +53,6 @@ def test_rollouts_leave_nothing_behind(site: Site, under_load: UnderLoad, count:
             site.succeed(case.wanted, intent=_INTENT)
         after, grown = numbers(site), resident(site) - memory
         kept = site.remote.sh("ls /opt/billing/releases/api").split()
-    assert after == before
+    assert {what: (before[what], after[what]) for what in before if after[what] > before[what]} == {}
     assert len(kept) == _KEPT
     assert grown < _RESIDENT, f"{grown} KiB"
