@@ -222,10 +222,9 @@ class Watch:
         wall, record, memory = self.clock.wall(), seen.record, self.memory
         if memory.gate.first_answer is None or 0 <= wall - self._log_until < _LOG_PERIOD:
             return
-        if record.intent.strategy == "blue_green" and self.proxies and memory.proven_at is None:
-            # No request has come yet, and clients wait for the proof; only where that is late the log may say why.
-            if not memory.loaded or self.clock.monotonic() - memory.loaded_at < _LOG_PERIOD:
-                return
+        unproven = record.intent.strategy == "blue_green" and self.proxies and memory.proven_at is None
+        if unproven and (not memory.loaded or self.clock.monotonic() - memory.loaded_at < _LOG_PERIOD):
+            return  # Clients wait for the proof; only where that is late the log may say why.
         new, old = record.servers(seen.rollout.slot), record.servers(record.idle)
         if not self._log_until:
             # What the new slot's addresses answered before this rollout was another release's answer.
