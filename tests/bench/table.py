@@ -37,7 +37,7 @@ def render_rollouts(report: Mapping[str, Any]) -> str:
         counts.append([_NAMES[name], str(one["count"]), f"{seconds:.1f}", *(f"{one[what]:,}" for what in _COUNTED)])
         cells = (_latencies(one["shapes"][shape], name) for shape in SHAPES)
         times.append([_NAMES[name], *cells])
-    counts.append(["all of ours", "", "", *(_total(report, what) for what in _COUNTED)])
+    counts.insert(len(report["operations"]), ["all of ours", "", "", *(_total(report, what) for what in _COUNTED)])
     shapes = [shape.replace("_", " ") for shape in SHAPES]
     return (
         f"Measured on {machine['date'][:10]}: {machine['processor']}, {machine['cores']} cores, "
@@ -46,7 +46,7 @@ def render_rollouts(report: Mapping[str, Any]) -> str:
         f"{load['delay_ms_each_direction']:g} ms of network in each direction.\n\n"
         f"{page.table(('operation', 'times', 'median s', *_COUNTED), counts)}\n\n"
         "Resent: HTTP/2 requests that Nginx refused unprocessed as it ended a connection (GOAWAY), and that the client "
-        "sent again on a new one, as RFC 9113 has it and as browsers, curl and Go do.\n\n"
+        "sent again on a new one, as RFC 9113, section 8.7, has it.\n\n"
         "Latency in ms, median / 99th percentile / maximum during the operations; in brackets, outside of them in the "
         "same run:\n\n"
         f"{page.table(('operation', *shapes), times)}"
