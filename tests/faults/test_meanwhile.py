@@ -76,7 +76,8 @@ def test_the_clock_jumps(site: Site, under_load: UnderLoad, action: str, jump: s
     with under_load("clock jumps during a rollout") as case:
         case.wanted = site.push()
         # The monotonic clock is the one that does not jump.
-        running = site.start(case.wanted, before={**environment, "DONT_FAKE_MONOTONIC": "1"})
+        before = {**environment, "DONT_FAKE_MONOTONIC": "1"}
+        running = site.start(case.wanted, before=before, intent={"soak": 10.0})  # Longer than a drain.
         running.wait_for(action)
         site.remote.sh(f"echo {jump} > {_CLOCK}")
         done = running.wait()

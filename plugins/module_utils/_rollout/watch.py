@@ -227,8 +227,10 @@ class Watch:
             return  # Clients wait for the proof; only where that is late the log may say why.
         new, old = record.servers(seen.rollout.slot), record.servers(record.idle)
         if not self._log_until:
-            # What the new slot's addresses answered before this rollout was another release's answer.
-            self._log_until = min(_seconds(seen.rollout.started_at), wall)
+            # What the new slot's addresses answered before this rollout was another release's answer. After a crash
+            # the answers until now may be those of a host that boots: the soak begins anew, and so does the count.
+            mine = memory.begun == seen.rollout.id
+            self._log_until = min(_seconds(seen.rollout.started_at), wall) if mine else wall
             self._count(seen, wall - _LOG_BEFORE, self._log_until, dict.fromkeys(old, "old"))
         self._count(seen, self._log_until, wall, {**dict.fromkeys(old, "old"), **dict.fromkeys(new, "new")})
         self._log_until = wall

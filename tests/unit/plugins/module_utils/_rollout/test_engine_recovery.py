@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
-from plugins.module_utils._rollout import store
+from plugins.module_utils._rollout import actions, store
 from plugins.module_utils._rollout.release import RolloutError
 from plugins.module_utils._rollout.state import Action
 
 from .model import (
+    ADDRESSES,
     BAD,
     DIES,
     A,
@@ -186,3 +188,29 @@ def test_the_history_names_each_rollout_once(world: World) -> None:
     lines = (world.root / "state" / "history.jsonl").read_text().splitlines()
     ids = [json.loads(line)["id"] for line in lines]
     assert len(ids) == len(set(ids)) > 10
+
+
+def test_a_release_is_not_blamed_for_what_clients_got_while_its_host_booted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power goes right after the switch: Nginx is back before the new slot is, and answers 502 in its place."""
+
+    def at_its_time() -> str:
+        return datetime.fromtimestamp(world.time, UTC).isoformat().replace("+00:00", "Z")
+
+    monkeypatch.setattr(actions, "timestamp", at_its_time)
+    engine(world).apply(api(A))
+
+    def power_cut(when: str, action: Action) -> None:
+        if (when, action.name) == ("after", "reload"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        engine(world, power_cut).apply(api(B))
+    world.sleep(5)
+    booting, line = world.time, json.dumps({"upstream_addr": ADDRESSES["green"][0], "status": 502})
+    world.sleep(5)
+    monkeypatch.setattr(world, "output", lambda _proxy, since, until: [line] * 50 if since <= booting < until else [])
+    engine(world).apply(api(B))
+    assert_settled(world, B)
+    assert engine(world).store.quarantine() == {}
