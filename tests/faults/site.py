@@ -273,6 +273,11 @@ class Site:
         assert self.remote.run("flock", "-n", "/run/billing/lock", "true", check=False).returncode == 0, "a stale lock"
 
 
+def sure_of(action: str) -> dict[str, Any]:
+    """Return fields of the intent with which an action is sure to come: a soak has to be longer than the drain."""
+    return {"soak": 10.0} if action == "soak" else {}
+
+
 def wait_until(holds: Callable[[], bool], timeout: float, otherwise: str) -> None:
     """Wait until something holds; complain with these words after `timeout` seconds."""
     deadline = time.monotonic() + timeout

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.conftest import UnderLoad
-from tests.faults.site import Site
+from tests.faults.site import Site, sure_of
 
 PHASES = ("pull", "begin", "migrate", "start", "gate", "switch", "reload", "drain", "soak", "remove")
 FAULTS = {
@@ -24,7 +24,7 @@ def test_a_rollout_goes_on_when_the_daemon_is_back(site: Site, under_load: Under
     site.remote.sh("systemctl reset-failed docker")
     with under_load(f"{fault} during a rollout") as case:
         case.wanted = site.push()
-        running = site.start(case.wanted)
+        running = site.start(case.wanted, intent=sure_of(phase))
         running.wait_for(phase)
         life = site.remote.sh("cat /run/docker.pid")
         site.remote.sh(FAULTS[fault])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.conftest import UnderLoad
-from tests.faults.site import Site
+from tests.faults.site import Site, sure_of
 
 # Every action of a rollout, by the word that tells it from the others; a test compares it with a real one.
 ACTIONS = (
@@ -42,7 +42,7 @@ def test_a_killed_rollout_is_made_good(site: Site, under_load: UnderLoad, when: 
     with under_load("engine killed before or after an action, and again in the next run") as case:
         for _attempt in range(10 if action == "prove" else 1):
             case.wanted = site.push()
-            first = site.apply(case.wanted, kill=[when, action])
+            first = site.apply(case.wanted, kill=[when, action], intent=sure_of(action))
             if first.get("killed"):
                 break
         assert first.get("killed"), f"{when} {action} was skipped: {first}"

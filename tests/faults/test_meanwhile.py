@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.conftest import UnderLoad
-from tests.faults.site import Site
+from tests.faults.site import Site, sure_of
 
 pytestmark = pytest.mark.fault("meanwhile")
 STATE = "/opt/billing/state"
@@ -27,7 +27,7 @@ def test_the_playbook_runs_during_a_rollout(site: Site, under_load: UnderLoad) -
 @pytest.mark.parametrize("phase", ["start", "soak"])
 def test_a_rollback_during_a_rollout(site: Site, under_load: UnderLoad, phase: str) -> None:
     with under_load("rollback during a rollout") as case:
-        running = site.start(site.push())
+        running = site.start(site.push(), intent=sure_of(phase))
         running.wait_for(phase)
         back = site.drive.run("rollback")
         assert "ok" in running.wait()
@@ -37,7 +37,7 @@ def test_a_rollback_during_a_rollout(site: Site, under_load: UnderLoad, phase: s
 
 def test_a_rollback_after_a_rollout_that_was_killed_in_its_soak(site: Site, under_load: UnderLoad) -> None:
     with under_load("rollback during a rollout") as case:
-        assert site.apply(site.push(), kill=["after", "soak"]).get("killed")
+        assert site.apply(site.push(), kill=["after", "soak"], intent=sure_of("soak")).get("killed")
         back = site.drive.run("rollback")
         assert "ok" in back, back
         assert site.live_image() == case.before
@@ -77,7 +77,7 @@ def test_the_clock_jumps(site: Site, under_load: UnderLoad, action: str, jump: s
         case.wanted = site.push()
         # The monotonic clock is the one that does not jump.
         before = {**environment, "DONT_FAKE_MONOTONIC": "1"}
-        running = site.start(case.wanted, before=before, intent={"soak": 10.0})  # Longer than a drain.
+        running = site.start(case.wanted, before=before, intent=sure_of(action))
         running.wait_for(action)
         site.remote.sh(f"echo {jump} > {_CLOCK}")
         done = running.wait()

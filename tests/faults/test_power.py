@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.conftest import UnderLoad
-from tests.faults.site import Site
+from tests.faults.site import Site, sure_of
 from tests.faults.test_kill import ACTIONS
 
 
@@ -17,7 +17,7 @@ from tests.faults.test_kill import ACTIONS
 def test_the_host_loses_its_power(site: Site, under_load: UnderLoad, action: str) -> None:
     with under_load("power loss of the host during an action", anything=True) as case:
         case.wanted = site.push()
-        running = site.start(case.wanted)
+        running = site.start(case.wanted, intent=sure_of(action))
         running.wait_for(action)
         site.host.kill()
         running.cut()
