@@ -141,14 +141,9 @@ class Site:
 
     def _write_inventory(self) -> None:
         """Name the host without Terraform: how a host is found is tested elsewhere."""
-        host = {
-            "ansible_host": self.host.address,
-            "ansible_user": "root",
-            "ansible_ssh_private_key_file": str(self.lab.ssh_dir / "id_ed25519"),
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.lab.ssh_dir / 'known_hosts'}",
-        }
+        hosts = {HOST: self.host.inventory_variables()}
         self.inventory.mkdir(exist_ok=True)
-        (self.inventory / "hosts.yml").write_text(json.dumps({"billing": {"hosts": {HOST: host}}}))
+        (self.inventory / "hosts.yml").write_text(json.dumps({"billing": {"hosts": hosts}}))
         link = self.inventory / "group_vars"
         link.unlink(missing_ok=True)
         link.symlink_to("../inventory/group_vars")

@@ -128,15 +128,7 @@ class Stack:
 
     def _add_hosts(self) -> None:
         """Without Terraform: the same hosts by hand, in a plain inventory."""
-        hosts = {
-            host.name: {
-                "ansible_host": host.address,
-                "ansible_user": "root",
-                "ansible_ssh_private_key_file": str(self.lab.ssh_dir / "id_ed25519"),
-                "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.lab.ssh_dir / 'known_hosts'}",
-            }
-            for host in (self.lab.add_host(name) for name in (SERVER, OTHER))
-        }
+        hosts = {name: self.lab.add_host(name).inventory_variables() for name in (SERVER, OTHER)}
         self.inventory.mkdir(exist_ok=True)
         (self.inventory / "hosts.yml").write_text(json.dumps({"billing": {"hosts": hosts}}))
         (self.inventory / "group_vars").symlink_to("../inventory/group_vars")

@@ -125,6 +125,15 @@ class Host:
             run(["docker", "start", self.container])
             self.wait()
 
+    def inventory_variables(self) -> dict[str, str]:
+        """What a plain Ansible inventory says of it."""
+        return {
+            "ansible_host": self.address,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.ssh_dir / "id_ed25519"),
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.ssh_dir / 'known_hosts'}",
+        }
+
     def ssh_command(self) -> list[str]:
         """The command that logs in as root; append what to run."""
         options = {
