@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -16,10 +15,8 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import Any, NamedTuple
 
-import pytest
-
 from tests.integration.client import Client
-from tests.integration.remote import CONTROL, Remote
+from tests.integration.remote import Remote, hold_lab
 from tests.integration.runs import ROOT, Playbooks
 from tests.lab import Host, Lab
 from tests.lab.drive import Drive
@@ -105,7 +102,7 @@ class Site:
 
     def up(self) -> None:
         """Start the lab and deploy, with short drains and soaks."""
-        self._only_one()
+        self._lock = hold_lab(NAME)
         if not KEEP:
             self.lab.down()
         self.lab.up({HOST: None})
@@ -129,15 +126,6 @@ class Site:
     def down(self) -> None:
         """Remove it all."""
         self.lab.down()
-
-    def _only_one(self) -> None:
-        """Hold a lock until this process ends: a second run, from another checkout too, would take this lab down."""
-        CONTROL.mkdir(mode=0o700, exist_ok=True)
-        self._lock = (CONTROL / f"{NAME}.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pytest.exit(f"lab {NAME} is in use by another run of these tests: wait, or set FAULTS_LAB", 1)
 
     def _write_inventory(self) -> None:
         """Name the host without Terraform: how a host is found is tested elsewhere."""

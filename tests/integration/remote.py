@@ -4,17 +4,31 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shlex
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import pytest
 
 from tests.lab import Host
 
 CONTROL = Path(tempfile.gettempdir()) / "billing-integration"
+
+
+def hold_lab(name: str) -> IO[str]:
+    """Hold the lock of a lab as long as the file is open: a second run, from another checkout too, would remove it."""
+    CONTROL.mkdir(mode=0o700, exist_ok=True)
+    lock = (CONTROL / f"{name}.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pytest.exit(f"lab {name} is in use by another run of these tests: wait for it", 1)
+    return lock
 
 
 class Remote:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import secrets
@@ -14,10 +13,8 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.integration.client import Client
-from tests.integration.remote import CONTROL, Remote
+from tests.integration.remote import Remote, hold_lab
 from tests.integration.runs import BUILD, ROOT, Playbooks, ansible_environment
 from tests.lab import Lab
 from tests.terraform_cli import TerraformMissingError, find_terraform
@@ -67,7 +64,7 @@ class Stack:
 
     def up(self) -> None:
         """Start the lab, and let Terraform make the servers."""
-        self._only_one()
+        self._lock = hold_lab(NAME)
         if not KEEP:
             self.down()
         self.lab.up({SERVER: None, OTHER: None})
@@ -89,15 +86,6 @@ class Stack:
     def down(self) -> None:
         """Remove the lab with its servers and their data."""
         self.lab.down()
-
-    def _only_one(self) -> None:
-        """Hold a lock until this process ends: a second run, from another checkout too, would take this lab down."""
-        CONTROL.mkdir(mode=0o700, exist_ok=True)
-        self._lock = (CONTROL / f"{NAME}.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pytest.exit(f"lab {NAME} is in use by another run of these tests: wait, or set INTEGRATION_LAB", 1)
 
     @property
     def inventory(self) -> Path:
