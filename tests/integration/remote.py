@@ -27,7 +27,7 @@ def hold_lab(name: str) -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        pytest.exit(f"lab {name} is in use by another run of these tests: wait for it", 1)
+        pytest.exit(f"lab {name} is in use by another run: wait, or set FAULTS_LAB or INTEGRATION_LAB", 1)
     return lock
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 billing.infrastructure contributors
-"""Load that sees every failure: clients that never retry, a ledger of what the database really has, a slow network.
+"""Load that sees every failure: clients that repeat nothing that may have been taken, the database's ledger, delay.
 
 with Load(address, folder=folder, delay_ms=5) as load:
     with load.operation("rollout"):

@@ -30,7 +30,9 @@ def parse_shapes(text: str) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Every option."""
-    top = argparse.ArgumentParser(prog="python3 -m tests.lab.load", description="Clients that never retry.")
+    top = argparse.ArgumentParser(
+        prog="python3 -m tests.lab.load", description="Clients that repeat nothing that may have been taken."
+    )
     top.add_argument("--address", required=True)
     top.add_argument("--ca", type=Path, help="speak TLS, trust this authority (PEM)")
     top.add_argument("--port", type=int, help="default: 80, with --ca 443")

@@ -3,7 +3,7 @@
 """What goes over a connection, and how an exchange can fail.
 
 Nothing here or above it ever sends a request again, with one exception: a stream of HTTP/2 that the server has refused
-as not processed (RFC 9113, section 8.7). Every client of the field does that by itself; ours counts how often.
+as not processed. RFC 9113, section 8.7, lets a client do that, POST or not; ours counts how often it did.
 """
 
 from __future__ import annotations
