@@ -25,6 +25,7 @@ from email.message import Message
 from pathlib import Path
 from typing import IO, Any, Callable
 
+from .registry_grants import Grants
 from .registry_login import Login, credentials
 from .release import Reference, RolloutError
 
@@ -40,16 +41,21 @@ _ACCEPT = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
+_TOKEN_SECONDS = 60.0  # How long a token is good whose server does not say so; the specification's own number.
 _PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))')
 
 
 @dataclass(frozen=True)
 class RegistryFiles:
-    """Where the Docker client and daemon keep what a registry needs; the engine reads the same files."""
+    """Where the Docker client and daemon keep what a registry needs; the engine reads the same files.
+
+    `grants` is the engine's own: see registry_grants.
+    """
 
     config: Path = Path("/root/.docker/config.json")
     certs: Path = Path("/etc/docker/certs.d")
     daemon: Path = Path("/etc/docker/daemon.json")
+    grants: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,9 @@ class Session:
         if endpoint != self._base:
             tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
         self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls), _Redirects())
-        self._authorization: dict[str, str] = {}
+        self._grants = Grants(files.grants)
+        self._key = f"{self._base} {self._repository}"
+        self._authorization = self._granted()
 
     def ask(self, method: str, path: str) -> Answer:
         """Return the answer about `path` in the repository; a challenge is answered once.
@@ -141,7 +149,7 @@ class Session:
         )
         seconds = min(self._deadline.timeout, self._deadline.left)
         try:
-            return _within(seconds, lambda: self._exchange(request, seconds))
+            return within(seconds, lambda: self._exchange(request, seconds))
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             distrusted = isinstance(reason, ssl.SSLCertVerificationError)
@@ -178,12 +186,26 @@ class Session:
     def _answer(self, challenges: list[str]) -> dict[str, str]:
         """Return the header that meets one of the challenges, {} for none; a token is preferred, as Docker does it."""
         schemes = {challenge.partition(" ")[0].lower(): challenge.partition(" ")[2] for challenge in challenges}
-        name = "docker.io" if self._base == DOCKER_HUB else self._host
-        login = credentials(name, self._config, min(LONGEST_WAIT, self._deadline.left))
+        login = self._login()
+        if "basic" in schemes and "bearer" not in schemes and login.basic:
+            self._grants.remember_basic(self._key)
+            return {"Authorization": f"Basic {login.basic}"}
         if "bearer" in schemes:
             values = {key.lower(): quoted or bare for key, quoted, bare in _PARAMETER.findall(schemes["bearer"])}
             return {"Authorization": f"Bearer {self._token(values, login)}"}
-        return {"Authorization": f"Basic {login.basic}"} if "basic" in schemes and login.basic else {}
+        return {}
+
+    def _login(self) -> Login:
+        name = "docker.io" if self._base == DOCKER_HUB else self._host
+        return credentials(name, self._config, min(LONGEST_WAIT, self._deadline.left))
+
+    def _granted(self) -> dict[str, str]:
+        """Return the header that satisfied this registry last time, {} for none."""
+        token = self._grants.token(self._key)
+        if token:
+            return {"Authorization": f"Bearer {token}"}
+        login = self._login() if self._grants.basic(self._key) else Login()
+        return {"Authorization": f"Basic {login.basic}"} if login.basic else {}
 
     def _token(self, challenge: Mapping[str, str], login: Login) -> str:
         """Fetch a token from the server that the challenge names."""
@@ -202,8 +224,10 @@ class Session:
             raise self._refusal(answer)
         try:
             body = json.loads(answer.body)
-            return str(body.get("token") or body["access_token"])
-        except (ValueError, KeyError, AttributeError) as error:
+            token = str(body.get("token") or body["access_token"])
+            self._grants.remember_token(self._key, token, float(body.get("expires_in") or _TOKEN_SECONDS))
+            return token
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise RolloutError(
                 "registry_invalid",
                 f"the token server of {self.registry} gave no token for {self.image}; check its address",
@@ -242,6 +266,8 @@ class Session:
             throttled.wait = wait
             return throttled
         passing = answer.status >= 500 or answer.status == 408
+        if answer.status == 503 and answer.headers.get("Retry-After"):
+            details["retry_after"] = retry_after(answer.headers)
         kind, code = (TransientError, "registry_unreachable") if passing else (RolloutError, "registry_invalid")
         return kind(
             code, f"{self.registry} answered HTTP {answer.status} for {self.image}; check the registry", details
@@ -283,7 +309,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def _within(seconds: float, exchange: Callable[[], Answer]) -> Answer:
+def within(seconds: float, exchange: Callable[[], Answer]) -> Answer:
     """Return what `exchange` returns, or raise TimeoutError after so many seconds.
 
     The timeout of a socket bounds one read alone: a name server that hangs or an answer that drips would outlast it.
@@ -313,7 +339,7 @@ def retry_after(headers: Message) -> float:
     Source: RFC 9110, section 10.2.3.
     """
     value = (headers.get("Retry-After") or "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdecimal():
         return float(value)
     try:
         until = email.utils.parsedate_to_datetime(value).timestamp()
