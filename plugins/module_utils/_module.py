@@ -36,7 +36,7 @@ class Progress:
 
 def engine(module: AnsibleModule, progress: Progress) -> Engine:
     """Return the engine of the project that the parameters name."""
-    return host_engine(Path(module.params["root"]), module.params["project"], progress)
+    return host_engine(Path(module.params["root"]), module.params["project"], progress, actor="ansible")
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:

@@ -117,6 +117,16 @@ options:
     description: Roll out a release too that is in quarantine.
     type: bool
     default: false
+  signature_key:
+    description:
+      - Absolute path on the server of the public key (PEM) that the image must be signed with by cosign. Empty for any
+        image.
+      - The signature of a digest is checked before anything is pulled; what is not signed with this key is
+        refused. Needs C(cosign) 2 or newer on the server. Role P(billing.infrastructure.api#role) sees to key
+        and cosign.
+      - Only the registry is asked, no transparency log. A rollback does not check again.
+    type: path
+    default: ''
   pending_config:
     description: Tells check mode that a task before this one would change a file of the release.
     type: bool
@@ -256,6 +266,7 @@ def intent_of(params: dict[str, Any]) -> Intent:
         soak_errors=params["soak_errors"],
         keep=params["keep"],
         force=params["force"],
+        signature_key=params["signature_key"],
     )
 
 
@@ -289,6 +300,7 @@ def main() -> None:
             "soak_errors": {"type": "float", "default": 0.02},
             "keep": {"type": "int", "default": 3},
             "force": {"type": "bool", "default": False},
+            "signature_key": {"type": "path", "default": "", "no_log": False},
             "pending_config": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "drain_timeout": {"type": "int", "default": 90},

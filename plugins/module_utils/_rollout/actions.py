@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from . import nginx, preflight
+from .clock import timestamp
 from .docker import Docker, cause
 from .health import Streak
+from .records import Records
 from .registry import RegistryFiles
 from .release import Container, RolloutError
 from .state import PREPARE, REJECT, REVERT, SWITCH, Action, Goal, Memory, Observation, Record, Rollout
 from .store import Store
-from .watch import Watch, timestamp
+from .watch import Watch
 
 _PULL_LIMIT = 1800.0  # Seconds.
 _STOP_LIMIT = 1800.0  # Seconds. Each container's own stop_grace_period applies; this only bounds a daemon that hangs.
@@ -71,6 +73,7 @@ class Actions:
             stage=PREPARE,
             started_at=now,
             reference=goal.reference,
+            actor=goal.actor,
             before=before,
         )
         self.progress(f"{record.intent.service}: {before.id if before else 'nothing'} -> {goal.release.id}")
@@ -140,9 +143,7 @@ class Actions:
         self.progress(f"{record.intent.service}: {failure.code}: {failure.message}")
         release = record.slots[rollout.slot]
         if rollout.kind == "rollout" and record.good and release not in record.good[:1]:
-            why = {"code": failure.code, "message": failure.message, "at": timestamp(), "image": release.image}
-            entries = {**self.store.quarantine(), f"{record.intent.service}/{release.id}": why}
-            self.store.set_quarantine(entries)
+            Records(self.docker, self.store).quarantine(record.intent.service, release, failure)
         live, slots, stage = record.live, record.slots, REJECT
         if rollout.stage == SWITCH:
             stage, live = REVERT, record.idle
@@ -169,6 +170,10 @@ class Actions:
             good = (live, *(release for release in good if release != live))[: self.watch.keep(record.intent)]
         slots = {} if record.live is None or live is None else {record.live: live}
         if rollout is not None:
+            if rollout.kind == "rollback" and rollout.before and outcome == "live":
+                # Before the record says that it is over: whoever follows a tag must not bring it back.
+                left = RolloutError("rolled_back", "rolled back by a person")
+                Records(self.docker, self.store).quarantine(record.intent.service, rollout.before, left)
             failure = action.failure.as_dict() if action.failure else rollout.failure
             self.watch.ended(record, replace(rollout, failure=failure), outcome)
         self.store.save(replace(record, slots=slots, good=good, rollout=None))
@@ -207,7 +212,7 @@ class Actions:
             raise RolloutError(
                 code,
                 f"the one-off container of {service} ended with {result.returncode}, so nothing was switched; "
-                f"last line: {logs[-1] if logs else '(none)'}",
+                "its last lines are in failure.logs",
                 {"service": service, "rc": result.returncode},
                 logs,
             )
@@ -222,6 +227,6 @@ def with_last_words(failure: RolloutError, docker: Docker, containers: Sequence[
     known = cause("\n".join(logs))
     # An application may write the other words about whatever it talks to itself.
     code, advice = known if known and known[0] in _SAID_BY_CONTAINERS else (failure.code, "its log is in failure.logs")
-    last = f"Last line: {logs[-1][:300]}" if logs else "It wrote nothing."
+    wrote = "" if logs else ". It wrote nothing"
     details = {**failure.details, "container": worst.service, "state": worst.state, "health": worst.health}
-    return RolloutError(code, f"{failure.message}; {advice}. {last}", details, logs)
+    return RolloutError(code, f"{failure.message}; {advice}{wrote}", details, logs)

@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,9 @@ def cause(text: str) -> tuple[str, str] | None:
     return None
 
 
+_RECENT = 2.0  # Seconds.
+
+
 @dataclass(frozen=True)
 class Result:
     """One finished command."""
@@ -71,6 +75,7 @@ class Docker:
         self.project = project
         # Descriptors that every command inherits: the lock, so that a command whose rollout was killed keeps it.
         self.inherited: tuple[int, ...] = ()
+        self._seen: tuple[float, list[Container]] | None = None
 
     @staticmethod
     def installed() -> bool:
@@ -144,6 +149,10 @@ class Docker:
         wanted = image.rpartition("@")[2]
         return any(str(entry).endswith(f"@{wanted}") for entry in digests or [])
 
+    def created(self, image: str) -> str:
+        """Return when a local image was built (RFC 3339), '' where it is not here."""
+        return self.run("image", "inspect", "--format", "{{.Created}}", image, check=False).stdout.strip()
+
     def remove_image(self, image: str) -> None:
         """Remove an image, unless a container uses it or it is gone already."""
         self.run("image", "rm", image, check=False)
@@ -160,7 +169,15 @@ class Docker:
         inspected = self.run("inspect", "--type", "container", *ids, timeout=timeout, check=False)
         if inspected.returncode != 0 and "no such container" not in inspected.stderr.lower():
             raise _failure(inspected)  # Not one that vanished in between: what is not known is not absent.
-        return [_container(item) for item in json.loads(inspected.stdout or "[]")]
+        found = [_container(item) for item in json.loads(inspected.stdout or "[]")]
+        self._seen = (time.monotonic(), found)
+        return found
+
+    def recent(self) -> list[Container]:
+        """Return what `containers` found in the last two seconds, or look."""
+        if self._seen is not None and time.monotonic() - self._seen[0] < _RECENT:
+            return self._seen[1]
+        return self.containers()
 
     def logs(self, container: Container, lines: int = 30) -> list[str]:
         """Return the last lines a container wrote, oldest first."""

@@ -15,20 +15,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from . import nginx, registry
+from . import preflight, registry, signature
 from .actions import Actions, with_last_words
+from .clock import Clock
 from .docker import Docker
 from .intent import Intent
 from .planner import plan
+from .records import Records
 from .registry import RegistryFiles
-from .release import Reference, Release, RolloutError, hash_parts
-from .state import SWITCH, Action, Goal, Outcome, Record
+from .release import Reference, Release, RolloutError
+from .state import Action, Goal, Outcome, Record
 from .store import Store
-from .watch import Clock, Watch, timestamp
+from .watch import Watch
 
 Hook = Callable[[str, Action], None]
 _CLOCK = Clock()
+_PATIENCE = 10.0  # Seconds that a change of the quarantine waits for a rollout.
 _OUTAGE = 60.0  # Seconds that the Docker daemon may be away in the middle of a rollout.
+# What is wrong with the image itself, whatever host and hour: not tried again.
+_IMAGE_FAULTS = ("platform_missing", "entrypoint_missing", "digest_mismatch", "signature_missing", "signature_invalid")
 _PHASES = {"wait gate": "gate", "wait prove": "switch", "wait drain": "drain", "wait soak": "soak", "remove": "stop"}
 
 
@@ -42,6 +47,7 @@ class Engine:
         progress: tells a person what is being done.
         hook: called with `before` or `after` and each action; tests die in it.
         clock: time.
+        actor: who asks, for the history.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class Engine:
         progress: Callable[[str], None],
         hook: Hook = lambda _when, _action: None,
         clock: Clock = _CLOCK,
+        actor: str = "",
     ) -> None:
         self.docker = docker
         self.store = store
@@ -59,6 +66,8 @@ class Engine:
         self.progress = progress
         self.hook = hook
         self.clock = clock
+        self.actor = actor
+        self.records = Records(docker, store)
 
     # -- what can be asked for
 
@@ -74,38 +83,92 @@ class Engine:
             with self._phase(timeline, "resolve"):
                 reference = Reference.parse(intent.image)
                 digest = registry.resolve(reference, self.files)
-            record = self._current(intent)
+            record = self.records.current(intent)
             contents = self.store.contents(intent)
-            wanted = self._release(intent, reference.at(digest), contents)
-            self._refuse_quarantined(intent, wanted)
+            wanted = self.records.release(intent, reference.at(digest), contents)
+            self.records.refuse_quarantined(intent, wanted)
+            record = self._verified(record, intent, wanted)
             if record.intent.stored() != intent.stored():
                 self.store.save(replace(record, intent=replace(intent, force=False)))
-            goal = Goal("rollout", wanted, intent.image)
+            goal = self._goal("rollout", wanted, intent.image)
             return self._run(intent.service, goal, contents, timeline, settled)
+
+    def follow(self, service: str, digest: str, force: bool = False, older: bool = False) -> Outcome:
+        """Roll a service to another digest of its image; its configuration stays that of the live release.
+
+        Args:
+            service: what is deployed already.
+            digest: of the repository that was asked for last.
+            force: in spite of a quarantine, or of a newer image that is live.
+            older: in spite of a newer image that is live.
+
+        Raises:
+            RolloutError: older_image where the live image was built later, and those of `apply`. A fault of the image
+                itself is written to the history and puts the release in quarantine, also where nothing was begun.
+        """
+        with self._alone(self.records.known(service).intent.timeout):
+            timeline: dict[str, float] = {}
+            self._settle(self.records.known(service).intent, timeline)
+            record = self.records.known(service)
+            intent, live = replace(record.intent, force=force), self.records.live_of(record)
+            wanted = replace(live, image=Reference.parse(intent.image).at(digest))
+            goal = self._goal("rollout", wanted, intent.image)
+            if wanted == live:
+                return self._run(service, goal, {}, timeline, False)
+            self.records.refuse_quarantined(intent, wanted)
+            try:
+                if not (force or older):
+                    preflight.refuse_older(wanted, live, self.docker, self.files)
+                self._verified(record, intent, wanted)
+                return self._run(service, goal, self.store.kept_contents(intent, live.id), timeline, False)
+            except RolloutError as error:
+                if error.code in _IMAGE_FAULTS and "outcome" not in error.details:
+                    self._reject(goal, record, error)
+                    error.details["outcome"] = "rejected"
+                raise
+
+    def heal(self, service: str) -> Outcome:
+        """Bring what runs back to what is recorded: containers, upstream file, an unfinished rollout.
+
+        Raises:
+            RolloutError: unhealthy where the containers of the live release are there and do not serve; busy at once
+                where a rollout is at work.
+        """
+        with self._alone(0.0):
+            record = self.records.known(service)
+            changed = self._settle(record.intent, {})
+            record = self.records.known(service)
+            outcome = self._run(
+                service, self._goal("rollout", self.records.live_of(record), "recorded"), {}, {}, changed
+            )
+            if outcome.changed and not changed and outcome.slot == record.live:  # Else a rollout of its own says so.
+                done = ", ".join(phase for phase in outcome.timeline if phase not in ("look", "gate"))
+                self.note(service, "heal", "healed", f"it was not as recorded and was brought back: {done}")
+            return outcome
 
     def rollback(self, service: str) -> Outcome:
         """Go back to the last good release before the live one, image and configuration; no registry is asked.
 
         A rollout whose soak was not over is taken back, which is the same and quicker.
         """
-        with self._alone(self._known(service).intent.timeout):
-            record = self._known(service)
-            if record.rollout is not None and not self._unsoaked(record):
+        with self._alone(self.records.known(service).intent.timeout):
+            record = self.records.known(service)
+            if record.rollout is not None and not self.records.unsoaked(record):
                 self._settle(record.intent, {})
-                record = self._known(service)
-            target = record.slots[record.idle] if self._unsoaked(record) else self._rollback_target(record)
-            outcome = self._run(service, Goal("rollback", target, "rollback"), {}, {}, False)
-            self._quarantine_by_hand(service, outcome.before)
-            return outcome
+                record = self.records.known(service)
+            target = (
+                record.slots[record.idle] if self.records.unsoaked(record) else self.records.rollback_target(record)
+            )
+            return self._run(service, self._goal("rollback", target, "rollback"), {}, {}, False)
 
     def restart(self, service: str) -> Outcome:
         """Make the containers of a service anew from the release they have, with its strategy and gates."""
-        record = self._known(service)
+        record = self.records.known(service)
         with self._alone(record.intent.timeout):
             timeline: dict[str, float] = {}
             self._settle(record.intent, timeline)
-            record = self._known(service)
-            goal = Goal("restart", self._live_of(record), "restart")
+            record = self.records.known(service)
+            goal = self._goal("restart", self.records.live_of(record), "restart")
             return self._run(service, goal, {}, timeline, False)
 
     def predict(self, intent: Intent, pending_config: bool) -> Outcome:
@@ -115,7 +178,7 @@ class Engine:
             intent: what shall run.
             pending_config: a task before this one would change a file of the release.
         """
-        record = self.store.record(intent.service) or self._adopted(intent)
+        record = self.store.record(intent.service) or self.records.adopted(intent)
         before = record.live_release
         idle = record.idle
         reference = Reference.parse(intent.image)
@@ -127,23 +190,23 @@ class Engine:
                 raise
             return Outcome(True, before, None, idle)
         contents = self.store.contents(intent)
-        after = self._release(intent, reference.at(digest), contents)
+        after = self.records.release(intent, reference.at(digest), contents)
         same = before == after and not pending_config
         if not same and not pending_config:
-            self._refuse_quarantined(intent, after)
-        keys = [] if same else self._changed_keys(intent, before, contents)
+            self.records.refuse_quarantined(intent, after)
+        keys = [] if same else self.records.changed_keys(intent, before, contents)
         changed = not same or not self.docker.installed() or not self._settled(record, after)
         return Outcome(changed, before, after, record.live or "" if same else idle, diff_keys=keys)
 
     def predict_rollback(self, service: str) -> Outcome:
         """Say where `rollback` would go."""
-        record = self._known(service)
-        return Outcome(True, record.live_release, self._rollback_target(record), record.idle)
+        record = self.records.known(service)
+        return Outcome(True, record.live_release, self.records.rollback_target(record), record.idle)
 
     def predict_restart(self, service: str) -> Outcome:
         """Say what `restart` would do."""
-        record = self._known(service)
-        live = self._live_of(record)
+        record = self.records.known(service)
+        live = self.records.live_of(record)
         return Outcome(True, live, live, record.idle)
 
     def status(self) -> dict[str, dict[str, str | None]]:
@@ -156,12 +219,32 @@ class Engine:
                 "rollout": record.rollout.stage if record.rollout else None,
             }
             for record in self.store.records()
-            for previous in (self._previous(record),)
+            for previous in (self.records.previous(record),)
         }
+
+    def note(self, service: str, kind: str, outcome: str, message: str) -> None:
+        """Write a line into the history that is about the live release and no rollout."""
+        record = self.records.known(service)
+        self.records.note(record, self._goal(kind, self.records.live_of(record), "recorded"), outcome, message)
+
+    def pardon(self, key: str) -> int:
+        """Give releases that failed another chance: `service/id`, '' for all; return how many.
+
+        Raises:
+            RolloutError: input_invalid where it is not in quarantine; busy where a rollout is at work.
+        """
+        with self._alone(_PATIENCE):
+            entries = self.store.quarantine()
+            if key and key not in entries:
+                known = ", ".join(sorted(entries)) or "nothing"
+                raise RolloutError("input_invalid", f"{key} is not in quarantine; {known} is")
+            kept = {name: entry for name, entry in entries.items() if key and name != key}
+            self.store.set_quarantine(kept)
+            return len(entries) - len(kept)
 
     def recorded_intent(self, service: str) -> Intent:
         """Return what was asked of a service last."""
-        return self._known(service).intent
+        return self.records.known(service).intent
 
     # -- the loop
 
@@ -169,15 +252,15 @@ class Engine:
         self, service: str, goal: Goal | None, contents: Mapping[str, bytes], timeline: dict[str, float], changed: bool
     ) -> Outcome:
         """Go on until the planner has nothing left to do for the goal."""
-        watch = Watch(self.docker, self.store, self.clock)
+        watch = Watch(self.docker, self.store, self.clock, timeline)
         actions = Actions(self.docker, self.store, self.files, watch, contents, self.progress)
-        record, known_at = self._known(service), self.clock.monotonic()
+        record, known_at = self.records.known(service), self.clock.monotonic()
         outcome = Outcome(changed, record.live_release, None, "", timeline)
         if goal and goal.release != outcome.before:
-            outcome.diff_keys = self._changed_keys(record.intent, outcome.before, contents)
+            outcome.diff_keys = self.records.changed_keys(record.intent, outcome.before, contents)
         while self._step(service, goal, watch, actions, outcome):
             pass
-        record = self._known(service)
+        record = self.records.known(service)
         outcome.after, outcome.slot, outcome.boot_seconds = record.live_release, record.live or "", watch.boot_seconds
         if watch.served_at is not None:
             outcome.serve_seconds = round(watch.served_at - known_at, 3)
@@ -187,7 +270,7 @@ class Engine:
         """Look, and do one action; return whether there may be another."""
         started, phase, life = self.clock.monotonic(), "look", self.docker.daemon()
         try:
-            seen = watch.look(self._known(service), goal)
+            seen = watch.look(self.records.known(service), goal)
             action = plan(goal, seen, self.clock.monotonic())
             if action.name == "done":
                 return False
@@ -236,16 +319,38 @@ class Engine:
     def _settle(self, intent: Intent, timeline: dict[str, float]) -> bool:
         """End what an earlier run has begun; return whether there was anything."""
         self.store.prepare()
-        record = self._current(intent)
+        record = self.records.current(intent)
         if record.rollout is None:
             return False
         self.progress(f"{intent.service}: an earlier run did not end its {record.rollout.kind}; this one does")
         self._run(intent.service, None, {}, timeline, False)
         return True
 
+    def _goal(self, kind: str, release: Release, reference: str) -> Goal:
+        return Goal(kind, release, reference, self.actor)
+
+    def _verified(self, record: Record, intent: Intent, wanted: Release) -> Record:
+        """Return the record once the signature of a release is proven, where one is asked for."""
+        if not intent.signature_key:
+            return record
+        key = Path(intent.signature_key)
+        proof = f"{signature.fingerprint(key)} {wanted.digest}"
+        if proof in record.verified:
+            return record
+        self.progress(f"{intent.service}: verify the signature of {wanted.image}")
+        signature.verify(wanted.image, key, self.files)
+        record = replace(record, verified=(*record.verified, proof)[-50:])
+        self.store.save(record)
+        return record
+
+    def _reject(self, goal: Goal, record: Record, error: RolloutError) -> None:
+        """Write down that an image was refused before anything was begun, so that it is not tried again."""
+        self.records.quarantine(record.intent.service, goal.release, error)
+        self.records.note(record, goal, "rejected", error.message, error.code)
+
     def _settled(self, record: Record, wanted: Release) -> bool:
         """Whether nothing is left to do for a release that is live."""
-        watch = Watch(self.docker, self.store, self.clock)
+        watch = Watch(self.docker, self.store, self.clock, {})
         goal = Goal("rollout", wanted, "")
         action = plan(goal, watch.look(record, goal), self.clock.monotonic())
         return action.name == "done" or (action.name, action.reason) == ("wait", "gate")
@@ -273,114 +378,15 @@ class Engine:
         finally:
             timeline[name] = timeline.get(name, 0.0) + self.clock.monotonic() - started
 
-    # -- records and releases
-
-    def _known(self, service: str) -> Record:
-        record = self.store.record(service)
-        if record is None:
-            raise RolloutError(
-                "service_unknown",
-                f"nothing is recorded of a service {service} below {self.store.root}; deploy it first",
-                {"service": service},
-            )
-        return record
-
-    def _current(self, intent: Intent) -> Record:
-        """Return the record, made from what runs where there is none."""
-        record = self.store.record(intent.service)
-        if record is None:
-            record = self._adopted(intent)
-            self.store.save(record)
-        return record
-
-    def _adopted(self, intent: Intent) -> Record:
-        """Return a record of what runs where the file was lost: nobody must lose traffic because of that."""
-        kept = [release for release in self.store.kept(intent.service).values() if release]
-        containers = self.docker.containers() if kept and self.docker.installed() else []
-        for slot in intent.slots:
-            for release in kept:
-                record = Record(intent, live=slot, slots={slot: release}, good=(release,))
-                found = [one for one in containers if intent.owns(one.service, slot) and one.release == release]
-                written = nginx.render_upstream(intent.service, record.servers(slot))
-                live = intent.strategy != "blue_green" or self.store.upstream(intent.service) == written
-                if found and live:
-                    return record
-        return Record(intent)
-
-    def _release(self, intent: Intent, image: str, contents: Mapping[str, bytes]) -> Release:
-        addresses = {slot: list(servers) for slot, servers in intent.slot_addresses.items()}
-        return Release(image, hash_parts(contents, self.store.key()), addresses)
-
-    def _live_of(self, record: Record) -> Release:
-        live = record.live_release
-        if live is None:
-            raise RolloutError(
-                "nothing_live", f"no release of {record.intent.service} is live yet; deploy it first", {}
-            )
-        return live
-
-    @staticmethod
-    def _unsoaked(record: Record) -> bool:
-        """Whether a rollout has the traffic already and the release before it is still there to go back to."""
-        rollout = record.rollout
-        moved = rollout is not None and rollout.kind == "rollout" and rollout.stage == SWITCH
-        return moved and record.slots.get(record.idle) in record.good
-
-    def _previous(self, record: Record) -> Release | None:
-        """Return the last good release that is kept, is not live and was not left for a reason."""
-        service = record.intent.service
-        kept, bad = self.store.kept(service), self.store.quarantine()
-        for release in record.good:
-            if release != record.live_release and kept.get(release.id) and f"{service}/{release.id}" not in bad:
-                return release
-        return None
-
-    def _rollback_target(self, record: Record) -> Release:
-        target = self._previous(record)
-        if target is None:
-            raise RolloutError(
-                "nothing_to_roll_back_to",
-                f"no good release of {record.intent.service} before the live one is kept on this host; "
-                "deploy an older image instead",
-                {"service": record.intent.service},
-            )
-        return target
-
-    def _changed_keys(self, intent: Intent, before: Release | None, contents: Mapping[str, bytes]) -> list[str]:
-        """Return the names, never values, of environment variables that differ."""
-        if not intent.env_file or before is None or not contents:
-            return []
-        old = self.store.kept_file(intent.service, before.id, f"{intent.service}.env") or b""
-        pairs = [
-            dict(line.partition(b"=")[::2] for line in text.splitlines()) for text in (old, contents[intent.env_file])
-        ]
-        names = {name for name in {*pairs[0], *pairs[1]} if pairs[0].get(name) != pairs[1].get(name)}
-        return sorted(name.decode(errors="replace") for name in names if name and not name.startswith(b"#"))
-
-    def _refuse_quarantined(self, intent: Intent, wanted: Release) -> None:
-        entries = self.store.quarantine()
-        entry = entries.get(f"{intent.service}/{wanted.id}")
-        if entry is None:
-            return
-        if intent.force:
-            self.store.set_quarantine({key: value for key, value in entries.items() if value is not entry})
-            return
-        raise RolloutError(
-            "quarantined",
-            f"{wanted.image} with this configuration failed on {entry['at']} ({entry['code']}: {entry['message']}); "
-            "push another image, change the configuration, or force it",
-            {"service": intent.service, "image": wanted.image, **entry},
-        )
-
-    def _quarantine_by_hand(self, service: str, release: Release | None) -> None:
-        if release is None:
-            return
-        why = {"code": "rolled_back", "message": "rolled back by a person", "at": timestamp(), "image": release.image}
-        self.store.set_quarantine({**self.store.quarantine(), f"{service}/{release.id}": why})
-
 
 def host_engine(
-    root: Path, project: str, progress: Callable[[str], None], hook: Hook = lambda _when, _action: None
+    root: Path,
+    project: str,
+    progress: Callable[[str], None],
+    hook: Hook = lambda _when, _action: None,
+    actor: str = "",
 ) -> Engine:
     """Return the engine of a project on this host."""
-    return Engine(Docker(root, project), Store(root, Path("/run") / project), RegistryFiles(), progress, hook)
+    store = Store(root, Path("/run") / project)
+    files = RegistryFiles(grants=Path("/run") / project / "registry.json")
+    return Engine(Docker(root, project), store, files, progress, hook, actor=actor)

@@ -70,6 +70,7 @@ class Intent:
         soak_errors: how much larger the share of 5xx answers (0 to 1) may be than the old release's.
         keep: how many good releases are kept, the live one and the one before it always.
         force: roll out a quarantined release too.
+        signature_key: path of the public key (PEM) that an image must be signed with, '' for any image.
     """
 
     service: str
@@ -89,6 +90,7 @@ class Intent:
     soak_errors: float = 0.02
     keep: int = 3
     force: bool = False
+    signature_key: str = ""
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
@@ -101,6 +103,8 @@ class Intent:
             )
         if self.keep < 2:
             raise RolloutError("input_invalid", f"keep of {self.service} is {self.keep}; a rollback needs at least 2")
+        if self.signature_key and not self.signature_key.startswith("/"):
+            raise RolloutError("input_invalid", f"signature_key {self.signature_key!r} is not an absolute path")
 
     @property
     def slotted(self) -> bool:

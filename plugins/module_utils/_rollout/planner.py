@@ -75,7 +75,9 @@ def _keep_live(seen: Observation, now: float) -> Action:
     """The right release is live already: see that it serves, and that nothing else is there."""
     record, live = seen.record, seen.record.live or ""
     if not seen.complete(live) and seen.memory.started != live:
-        return Action("start", live)
+        # What somebody else put there may serve: it is replaced as a release is, not stopped under its clients.
+        foreign = any(one.serving and one.release != record.live_release for one in seen.of(live))
+        return _begin(seen, now) if foreign and record.intent.slotted else Action("start", live)
     if seen.memory.gate.dead or seen.memory.gate.late(record.intent, now):
         return Action("give_up", live, failure=_unhealthy(seen, live))
     if seen.memory.gate.successes == 0:

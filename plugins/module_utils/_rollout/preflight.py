@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from .clock import instant
+from .docker import Docker
 from .intent import Intent
 from .registry import RegistryFiles, describe, docker_architecture
 from .release import Container, Reference, Release, RolloutError
@@ -19,6 +21,11 @@ _DOCKER_ROOT = Path("/var/lib/docker")
 _UNPACKED = 3  # A layer unpacked is about so many times as large as packed; both are there for a while.
 _MEMORY_MARGIN = 64 << 20  # Bytes.
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def docker_root() -> Path:
+    """Return the folder that images need space in."""
+    return _DOCKER_ROOT if _DOCKER_ROOT.exists() else Path("/")
 
 
 def check(release: Release, intent: Intent, files: RegistryFiles, live: Sequence[Container]) -> None:
@@ -38,7 +45,7 @@ def check(release: Release, intent: Intent, files: RegistryFiles, live: Sequence
             f"{release.image} has neither ENTRYPOINT nor CMD, so it cannot be started; add one to its Dockerfile",
             {"image": release.image},
         )
-    root = _DOCKER_ROOT if _DOCKER_ROOT.exists() else Path("/")
+    root = docker_root()
     needed, free = facts.size * _UNPACKED, shutil.disk_usage(root).free
     if free < needed:
         raise RolloutError(
@@ -48,10 +55,34 @@ def check(release: Release, intent: Intent, files: RegistryFiles, live: Sequence
             {"needed_bytes": needed, "free_bytes": free},
         )
     if intent.slotted and live:
-        _check_memory(intent, live)
+        check_memory(intent, live)
 
 
-def _check_memory(intent: Intent, live: Sequence[Container]) -> None:
+def refuse_older(wanted: Release, live: Release, docker: Docker, files: RegistryFiles) -> None:
+    """Refuse an image that was built before the live one: a mirror that lags behind would bring old releases back.
+
+    Raises:
+        RolloutError: older_image, and what the registry has to say.
+    """
+    running = docker.created(live.image)
+    offered = describe(
+        Reference.parse(wanted.image), wanted.digest, files, docker_architecture(platform.machine())
+    ).created
+    try:
+        older = instant(offered) < instant(running)
+    except ValueError:  # An image may say anything of itself, or nothing.
+        return
+    if older:
+        raise RolloutError(
+            "older_image",
+            f"{wanted.image} was built on {offered[:19]}, before the live image ({running[:19]}): a mirror that lags "
+            "behind? To go back, use billing-rollout rollback, or force it",
+            {"image": wanted.image, "created": offered, "live_created": running},
+        )
+
+
+def check_memory(intent: Intent, live: Sequence[Container]) -> None:
+    """Refuse to run a second copy beside the live one where memory is short: RolloutError memory_short."""
     needed = sum(_resident(container.pid) for container in live) + _MEMORY_MARGIN
     available = _available()
     if available < needed:

@@ -30,6 +30,7 @@ class Rollout:
             never lost it).
         started_at: RFC 3339, UTC.
         reference: what was asked for.
+        actor: who asked: `ansible`, `agent` or a person's name.
         before: the release that was live.
         failure: why it is reverted or rejected.
     """
@@ -40,6 +41,7 @@ class Rollout:
     stage: str
     started_at: str
     reference: str
+    actor: str = ""
     before: Release | None = None
     failure: Mapping[str, Any] | None = None
 
@@ -55,6 +57,7 @@ class Record:
         good: releases that came through their soak, newest first; kept on disk.
         migrated: digests whose migration was done, newest last.
         rollout: the one in progress.
+        verified: digests whose signature was proven, each after the hash of the public key, newest last.
     """
 
     intent: Intent
@@ -63,6 +66,7 @@ class Record:
     good: tuple[Release, ...] = ()
     migrated: tuple[str, ...] = ()
     rollout: Rollout | None = None
+    verified: tuple[str, ...] = ()
 
     @property
     def live_release(self) -> Release | None:
@@ -103,6 +107,7 @@ class Record:
             slots={slot: Release(**release) for slot, release in values["slots"].items()},
             good=tuple(Release(**release) for release in values["good"]),
             migrated=tuple(values["migrated"]),
+            verified=tuple(values.get("verified", ())),
             rollout=rollout and Rollout(**{**rollout, "before": rollout["before"] and Release(**rollout["before"])}),
         )
 
@@ -200,11 +205,13 @@ class Goal:
         kind: `rollout`, `rollback` or `restart`.
         release: what shall be live.
         reference: how a person named it.
+        actor: who asked.
     """
 
     kind: str
     release: Release
     reference: str
+    actor: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ _HEADER = "# Owned by billing.infrastructure: what runs in every slot. Do not ed
 def write_atomic(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
     """Replace a file: temporary file in the same directory, fsync, rename, fsync of the directory.
 
+    The directory is locked meanwhile: whoever else writes into it like this waits.
+
     Args:
         path: the file.
         content: all of it.
@@ -35,23 +37,39 @@ def write_atomic(path: Path, content: bytes, mode: int, owner: tuple[int, int] |
         owner: user id and group id; by default who runs this.
     """
     temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        os.fchmod(descriptor, mode)
-        if owner is not None:
-            os.fchown(descriptor, *owner)
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        try:
+            os.fchmod(descriptor, mode)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextlib.contextmanager
+def alone(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a file of its own; say whether it is held. The kernel lets go of it when a process dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        held = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            held = False
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes | None:
@@ -173,6 +191,15 @@ class Store:
             found[folder.name] = Release(**json.loads(content)) if content else None
         return found
 
+    def kept_contents(self, intent: Intent, release_id: str) -> dict[str, bytes]:
+        """Return the files that are kept with a release, by the path that the role gives them."""
+        folder = self._folder(intent.service, release_id)
+        names = {intent.fragment(slot): folder / f"{slot or intent.service}.yaml" for slot in intent.slots}
+        names |= {path: folder / "secrets" / Path(path).name for path in intent.secret_files}
+        if intent.env_file:
+            names[intent.env_file] = folder / f"{intent.service}.env"
+        return {path: file.read_bytes() for path, file in names.items()}
+
     def kept_file(self, service: str, release_id: str, name: str) -> bytes | None:
         """Return a file that is kept with a release, None where there is none."""
         return _read(self._folder(service, release_id) / name)
@@ -225,8 +252,16 @@ class Store:
 
     def quarantine(self) -> dict[str, dict[str, Any]]:
         """Return the releases that failed: `service/id` -> code, message, when."""
-        content = _read(self._state / _QUARANTINE)
-        found: dict[str, dict[str, Any]] = json.loads(content) if content else {}
+        path = self._state / _QUARANTINE
+        try:
+            found: dict[str, dict[str, Any]] = json.loads(_read(path) or b"{}")
+        except ValueError as error:
+            raise RolloutError(
+                "state_invalid",
+                f"{path} is not what the engine wrote ({error}); restore it from a backup, or move it away: every "
+                "release that failed then has another chance",
+                {"path": str(path)},
+            ) from error
         return found
 
     def set_quarantine(self, entries: Mapping[str, Any]) -> None:

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from . import nginx
+from .clock import Clock, instant, timestamp
 from .docker import Docker
 from .health import Expected, Tally, examine, probe, tally
 from .intent import Intent
@@ -26,30 +25,17 @@ _LOG_BEFORE = 30.0  # Seconds before the switch that tell how often the old rele
 _TIGHT = 0.10  # Share of free disk below which only what a rollback needs is kept.
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Time: seconds that only go forward, seconds since 1970, and waiting."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep
-
-
-def timestamp() -> str:
-    """Return the time as RFC 3339 in UTC, to the millisecond: it names rollouts, too."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 class Watch:
     """One run's view of one service. A crash loses it."""
 
-    def __init__(self, docker: Docker, store: Store, clock: Clock) -> None:
+    def __init__(self, docker: Docker, store: Store, clock: Clock, timeline: Mapping[str, float]) -> None:
         self.docker = docker
         self.store = store
         self.clock = clock
         self.memory = Memory()
         self.proxies: list[Container] = []
         self.end: dict[str, Any] = {}
+        self.timeline = timeline  # Seconds per phase, kept by the engine.
         self.boot_seconds: float | None = None
         self.served_at: float | None = None
         self.away_since: float | None = None  # The Docker daemon.
@@ -74,7 +60,7 @@ class Watch:
 
     def moved(self) -> None:
         """Note that containers were started, stopped or removed, or may have been."""
-        self._listed_at = None
+        self._listed_at = float("-inf")
 
     def rewritten(self) -> None:
         """Note that the upstream file is another one: nobody has read it yet."""
@@ -96,14 +82,17 @@ class Watch:
             "started_at": rollout.started_at,
             "service": record.intent.service,
             "kind": rollout.kind,
+            "actor": rollout.actor,
             "reference": rollout.reference,
             "before": rollout.before.as_dict() if rollout.before else None,
             "after": target.as_dict() if target else None,
             "slot": rollout.slot,
             "outcome": outcome,
             "failure": dict(rollout.failure) if rollout.failure else None,
+            "seconds": {phase: round(seconds, 3) for phase, seconds in self.timeline.items()},
         }
-        self.store.log({**self.end, "failure": rollout.failure and rollout.failure["code"]})
+        failure = rollout.failure or {}
+        self.store.log({**self.end, "failure": failure.get("code"), "message": failure.get("message")})
 
     def keep(self, intent: Intent) -> int:
         """How many good releases to keep: as asked for, or what a rollback needs where the disk is nearly full."""
@@ -145,9 +134,10 @@ class Watch:
     def _containers(self) -> list[Container]:
         """Return the containers of the project: asking Docker costs more than everything else in a look."""
         now = self.clock.monotonic()
-        if self._listed_at is None or now - self._listed_at >= _FRESH:
-            self._listed = self.docker.containers()
-            self._listed_at = now
+        if self._listed_at is None:  # One list does for the first look at every service of an agent's run.
+            self._listed, self._listed_at = self.docker.recent(), now
+        elif now - self._listed_at >= _FRESH:
+            self._listed, self._listed_at = self.docker.containers(), now
         return self._listed
 
     def _switched(self, record: Record) -> bool:
@@ -178,7 +168,7 @@ class Watch:
         first = self.memory.gate.first_answer
         self.remember(gate=self.memory.gate.look(self.clock.monotonic(), bad, dead))
         if first is None and self.memory.gate.first_answer is not None and stage == PREPARE:
-            began = [_seconds(one.started_at) for one in seen.of(slot)]
+            began = [instant(one.started_at) for one in seen.of(slot)]
             self.boot_seconds = round(self.clock.wall() - min(began), 3) if began else None
 
     def _probe(self, seen: Observation, slot: str) -> str:
@@ -230,7 +220,7 @@ class Watch:
             # What the new slot's addresses answered before this rollout was another release's answer. After a crash
             # the answers until now may be those of a host that boots: the soak begins anew, and so does the count.
             mine = memory.begun == seen.rollout.id
-            self._log_until = min(_seconds(seen.rollout.started_at), wall) if mine else wall
+            self._log_until = min(instant(seen.rollout.started_at), wall) if mine else wall
             self._count(seen, wall - _LOG_BEFORE, self._log_until, dict.fromkeys(old, "old"))
         self._count(seen, self._log_until, wall, {**dict.fromkeys(old, "old"), **dict.fromkeys(new, "new")})
         self._log_until = wall
@@ -250,11 +240,3 @@ class Watch:
             else:
                 side = "new" if intent.owns(one.service, seen.rollout.slot) else "old"
                 self._tally = self._tally.add(tally(lines, {}, side))
-
-
-def _seconds(started_at: str) -> float:
-    """Return Docker's RFC 3339 time, with its nanoseconds, as seconds since 1970."""
-    text = started_at.rstrip("Z")
-    whole, _dot, fraction = text.partition(".")
-    parsed = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    return parsed.timestamp() + float(f"0.{fraction or 0}")

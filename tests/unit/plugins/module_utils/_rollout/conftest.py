@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .model import World, make_world
+from .model import A, World, api, engine, make_world
 
 
 @pytest.fixture
@@ -18,3 +18,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     here = make_world(tmp_path, monkeypatch)
     yield here
     assert here.taken == []
+
+
+@pytest.fixture
+def deployed(world: World) -> World:
+    """A world where the playbook has deployed A by its tag."""
+    world.tags["stable"] = A
+    engine(world, actor="ansible").apply(api("r.example/x:stable", soak=10.0))
+    return world

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from plugins.module_utils._rollout import nginx, preflight, registry, store
+from plugins.module_utils._rollout.clock import Clock
 from plugins.module_utils._rollout.docker import Docker, Result
 from plugins.module_utils._rollout.engine import Engine
 from plugins.module_utils._rollout.intent import Intent
-from plugins.module_utils._rollout.registry import RegistryFiles
+from plugins.module_utils._rollout.registry import ImageFacts, RegistryFiles
 from plugins.module_utils._rollout.release import Container, Reference, RolloutError
 from plugins.module_utils._rollout.state import Action, Record
 from plugins.module_utils._rollout.store import Store
-from plugins.module_utils._rollout.watch import Clock
 
 ADDRESSES = {"blue": ["10.201.0.11:8000", "10.201.0.12:8000"], "green": ["10.201.0.21:8000", "10.201.0.22:8000"]}
 LINGER = 3.0  # Seconds that old Nginx workers stay.
@@ -57,6 +57,9 @@ class World(Docker):
         self.taken: list[str] = []
         self.migrations: list[str] = []
         self.resolved = 0
+        self.tags: dict[str, str] = {}  # tag -> pinned reference
+        self.outage: RolloutError | None = None  # What the registry says to everything.
+        self.built: dict[str, str] = {}  # pinned reference -> when it was built
         self.count = 0
         self.time = 1000.0
         self.ids = itertools.count(1)
@@ -115,6 +118,8 @@ class World(Docker):
         self._answer()
         return [*self.there.values(), self.proxy]
 
+    recent = containers
+
     def compose(self, files: Sequence[str], *arguments: str, timeout: float = 60.0, check: bool = True) -> Result:
         self._answer()
         assert files[0] == "compose.yaml"
@@ -171,6 +176,9 @@ class World(Docker):
     def has(self, image: str) -> bool:
         return image in self.images
 
+    def created(self, image: str) -> str:
+        return self.built.get(image, "")
+
     def remove_image(self, image: str) -> None:
         self.change()
         assert all(one.image != image for one in self.there.values())
@@ -206,6 +214,11 @@ class World(Docker):
         return (servers[0], 200) if servers else ("", 0)
 
 
+def facts(world: World, digest: str) -> ImageFacts:
+    """Return what the registry knows of an image."""
+    return ImageFacts(1, ("run",), (), next((at for name, at in world.built.items() if name.endswith(digest)), ""))
+
+
 _START = "2026-01-01T00:00:00.5Z"
 
 
@@ -221,7 +234,9 @@ def make_world(root: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     def resolve(reference: Reference, _files: RegistryFiles) -> str:
         here.resolved += 1
-        return reference.digest
+        if here.outage:
+            raise here.outage
+        return reference.digest or here.tags[reference.tag].rpartition("@")[2]
 
     monkeypatch.setattr(store, "write_atomic", write_or_die)
     monkeypatch.setattr(nginx, "reload", here.reload)
@@ -229,6 +244,7 @@ def make_world(root: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(nginx, "answering", here.answering)
     monkeypatch.setattr(registry, "resolve", resolve)
     monkeypatch.setattr(preflight, "check", lambda *_arguments: None)
+    monkeypatch.setattr(preflight, "describe", lambda _reference, digest, *_more: facts(here, digest))
     (root / "compose.d").mkdir()
     for name in ("api.blue", "api.green", "nginx.blue", "nginx.green", "postgres"):
         (root / "compose.d" / f"{name}.yaml").write_text("first")
@@ -236,7 +252,7 @@ def make_world(root: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return here
 
 
-def engine(world: World, hook: object = None) -> Engine:
+def engine(world: World, hook: object = None, actor: str = "") -> Engine:
     """Return an engine of this world, as a new process has it."""
 
     def ignore(_when: str, _action: Action) -> None:
@@ -244,7 +260,7 @@ def engine(world: World, hook: object = None) -> Engine:
 
     chosen = hook if callable(hook) else ignore
     files = Store(world.root, world.root / "run")
-    return Engine(world, files, RegistryFiles(), lambda _line: None, chosen, world.clock())
+    return Engine(world, files, RegistryFiles(), lambda _line: None, chosen, world.clock(), actor)
 
 
 def api(image: str, replicas: int = 2, force: bool = False, **more: object) -> Intent:
