@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 billing.infrastructure contributors
-"""``python3 -m tests.bench [noop|rollout|overhead|all]``: bring the demo up, measure, write build/bench/NAME.json.
+"""``python3 -m tests.bench [noop|check|rollout|overhead|all]``: bring the demo up, measure, write build/bench/*.json.
 
 Ends with 1 when one of our operations failed a request, executed one twice or lost one, and when the load is too weak
 to show such a thing where it must happen.
@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tests.bench import noop, overhead, rollout
+from tests.bench import check, noop, overhead, rollout
 from tests.bench.server import OperationFailedError, Server, write
 from tests.demo import ROOT, Demo, StepFailedError, up
 from tests.lab import LabError
@@ -33,12 +33,13 @@ _COUNTS = {
 def parser() -> argparse.ArgumentParser:
     """Every option."""
     top = argparse.ArgumentParser(prog="python3 -m tests.bench", description="Measure on the demo's server.")
-    top.add_argument("what", nargs="?", choices=["noop", "rollout", "overhead", "all"], default="all")
+    top.add_argument("what", nargs="?", choices=["noop", "check", "rollout", "overhead", "all"], default="all")
     top.add_argument("--runs", type=int, default=5, help="no-op runs of the playbook (default: %(default)s)")
     for operation, (option, default) in _COUNTS.items():
         top.add_argument(
             f"--{option}", dest=operation, type=int, default=default, metavar="N", help="default: %(default)s"
         )
+    top.add_argument("--looks", type=int, default=10, metavar="N", help="at a tag (default: %(default)s)")
     top.add_argument("--baselines", type=int, default=3, metavar="N", help="of each kind (default: %(default)s)")
     top.add_argument("--users", type=int, default=10, metavar="N", help="per client shape (default: %(default)s)")
     top.add_argument("--delay-ms", type=float, default=3, help="of the network, each way (default: %(default)s)")
@@ -67,18 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(demo: Demo, options: argparse.Namespace) -> list[str]:
     """Measure what was asked for, print it, and return what is wrong."""
-    wanted = {"noop", "rollout", "overhead"} if options.what == "all" else {options.what}
+    wanted = {"noop", "check", "rollout", "overhead"} if options.what == "all" else {options.what}
     said: list[str] = []
     problems: list[str] = []
     server = Server(demo)
     server.require_alone()
+    server.stop_agent()
     if "noop" in wanted:
         report = {"machine": server.facts(), **noop.measure(demo, options.runs)}
         write("noop", report)
         said.append(noop.summary(report))
-    if wanted > {"noop"} or "noop" not in wanted:
+    if "check" in wanted:
+        report = check.measure(server, options.looks)
+        write("check", report)
+        said.append(check.summary(report))
+    if wanted & {"rollout", "overhead"}:
         server.deploy("deploy_compose.yml with a certificate", tls=True)
         try:
+            server.stop_agent()
             if "overhead" in wanted:
                 report = overhead.measure(server, options.fresh, options.unchanged)
                 write("overhead", report)

@@ -45,6 +45,14 @@ class Server:
         self.image = f"{_REPOSITORY}:{_TAG}"
         self.digest = ""
 
+    def stop_agent(self) -> None:
+        """Keep the agent from rolling out what is measured by hand."""
+        self.shell("systemctl stop billing-rollout.timer")
+
+    def followed(self) -> str:
+        """Return the reference whose tag the agent follows for the API."""
+        return str(json.loads(self.shell("cat state/api.json"))["intent"]["image"])
+
     def require_alone(self) -> None:
         """Refuse a server with containers of others: one that listens on the same ports takes a share of the load.
 

@@ -65,6 +65,19 @@ def render_overhead(report: Mapping[str, Any]) -> str:
     )
 
 
+def render_check(report: Mapping[str, Any]) -> str:
+    """Return what a look at a tag that has not moved costs, both ways."""
+    ways = {"agent": "`billing-rollout check`", "docker_pull": "baseline: `docker pull`"}
+    rows = []
+    for name, called in ways.items():
+        one = report[name]
+        figures = [f"{one[what]['median']:.3f}" for what in ("cpu", "daemon_cpu", "seconds")]
+        requests = (f"{one['requests'][method]:g}" for method in ("HEAD", "GET"))
+        rows.append([called, str(one["runs"]), *figures, f"{one['peak_mib']:.0f}", *requests])
+    columns = ("a look", "times", "CPU s", "CPU s of dockerd", "seconds", "peak MiB", "HEAD", "GET")
+    return f"{page.table(columns, rows)}\n\nMedians; requests are those for manifests, per look."
+
+
 def _total(report: Mapping[str, Any], what: str) -> str:
     return f"{sum(one[what] for one in report['operations'].values()):,}"
 
@@ -80,7 +93,12 @@ def _three(figures: Mapping[str, Any] | None) -> str:
 
 def main() -> int:
     """Write the tables; 1 where something was not measured yet."""
-    for name, mark, render in (("rollout", "rollouts", render_rollouts), ("overhead", "overhead", render_overhead)):
+    tables = (
+        ("rollout", "rollouts", render_rollouts),
+        ("overhead", "overhead", render_overhead),
+        ("check", "check", render_check),
+    )
+    for name, mark, render in tables:
         path = OUTPUT / f"{name}.json"
         if not path.exists():
             print(f"there is no {path.name} in {path.parent} yet: run make bench first", file=sys.stderr)

@@ -178,8 +178,8 @@ def integration() -> list[Step]:
 
 
 def faults() -> list[Step]:
-    """Build the step that breaks a host under load: a part of the matrix, all of it with FAULTS=all."""
-    return [pytest("faults", "tests/faults", "-v")]
+    """Build the steps that break a host under load: a part of the matrix, all of it with FAULTS=all."""
+    return [pytest("faults", "tests/faults", "-v"), pytest("agent", "tests/agent", "-v")]
 
 
 def postgresql_package() -> list[str]:

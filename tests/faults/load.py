@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.faults import matrix
 from tests.faults.idle import Idle
-from tests.faults.site import BUILD, Site
+from tests.faults.site import Site
 from tests.lab.load import Load, reconcile
 
 SHAPES = ("keepalive_think", "new_connection")
@@ -52,7 +52,7 @@ def fault_under_load(
     before = site.live_image()
     load = Load(
         site.host.address,
-        folder=BUILD / "load" / re.sub(r"\W+", "-", test.rpartition("/")[2]),
+        folder=site.build / "load" / re.sub(r"\W+", "-", test.rpartition("/")[2]),
         shapes=SHAPES,
         connections=_CONNECTIONS,
         timeout=_REQUEST_SECONDS,

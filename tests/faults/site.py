@@ -24,8 +24,8 @@ from tests.lab.registry import Registry
 
 NAME = os.environ.get("FAULTS_LAB", "faults")
 KEEP = bool(os.environ.get("FAULTS_KEEP"))
-BUILD = ROOT / "build" / "faults"
 HOST = "billing-api1"
+FIRST = "stable"  # Tag of what is deployed in the beginning.
 # Short, so that a rollout takes seconds; a test that needs another value says so.
 QUICK: Mapping[str, Any] = {"soak": 2.0, "timeout": 60.0}
 _API = "api-"
@@ -90,10 +90,17 @@ class Running:
 
 
 class Site:
-    """The lab `faults` with one host, deployed by the playbook."""
+    """A lab with one host, deployed by the playbook.
 
-    def __init__(self) -> None:
-        self.lab = Lab(NAME)
+    Args:
+        name: of the lab.
+        variables: more of them for the playbook.
+    """
+
+    def __init__(self, name: str = NAME, variables: Mapping[str, Any] | None = None) -> None:
+        self.lab = Lab(name)
+        self.build = ROOT / "build" / name
+        self.variables = {"rollout_agent_state": "absent", **(variables or {})}
         self._pushed: dict[str, str] = {}
         self.good = ""
         self.baseline: dict[str, list[str]] = {}
@@ -102,12 +109,12 @@ class Site:
 
     def up(self) -> None:
         """Start the lab and deploy, with short drains and soaks."""
-        self._lock = hold_lab(NAME)
+        self._lock = hold_lab(self.lab.name)
         if not KEEP:
             self.lab.down()
         self.lab.up({HOST: None})
         self.lab.add_host(HOST)
-        self.good = self.push()
+        self.good = self.push(FIRST)
         variables = {
             "api_image": self.good,
             "api_soak": QUICK["soak"],
@@ -115,9 +122,10 @@ class Site:
             "api_env": {"BILLING_SHUTDOWN_GRACE_SECONDS": "3", "BILLING_SCHEMA_ALLOW_NEWER": "1"},
             "firewall_ssh_rate": "6000/minute",
             "__nginx_keepalive_min_timeout": 2,
+            **self.variables,
         }
-        BUILD.mkdir(parents=True, exist_ok=True)
-        (BUILD / "variables.json").write_text(json.dumps(variables))
+        self.build.mkdir(parents=True, exist_ok=True)
+        (self.build / "variables.json").write_text(json.dumps(variables))
         self._write_inventory()
         self.playbooks.run("deploy_compose.yml").ok()
         self.succeed(self.good, force=True)
@@ -144,7 +152,7 @@ class Site:
     @property
     def playbooks(self) -> Playbooks:
         """Playbooks on this host."""
-        return Playbooks(self.inventory, BUILD / "variables.json", HOST)
+        return Playbooks(self.inventory, self.build / "variables.json", HOST)
 
     @cached_property
     def host(self) -> Host:
@@ -168,11 +176,14 @@ class Site:
 
     # -- images and rollouts
 
-    def push(self, **environment: str) -> str:
-        """Publish an image that no host has seen before, with more environment; return its reference by tag."""
+    def push(self, tag: str = "", **environment: str) -> str:
+        """Publish an image that no host has seen before, with more environment; return its reference by tag.
+
+        Without a tag it gets one of its own; one that is given moves.
+        """
         mark = uuid.uuid4().hex[:12]
-        self._pushed[mark] = self.lab.push_variant(mark, {"FAULTS_MARK": mark, **environment})
-        return Registry.reference(f"billing-api:{mark}")
+        self._pushed[tag or mark] = self.lab.push_variant(tag or mark, {"FAULTS_MARK": mark, **environment})
+        return Registry.reference(f"billing-api:{tag or mark}")
 
     def digest(self, image: str) -> str:
         """Return the digest of an image that was pushed, or that is pinned."""

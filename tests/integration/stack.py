@@ -76,6 +76,8 @@ class Stack:
             "api_image": image(TAG),
             "api_secrets": {"payment_key": self.planted["payment_key"]},
             "postgres_app_password": self.planted["postgres_app_password"],
+            # These tests push images and say themselves when they are rolled out.
+            "rollout_agent_services": {},
         }
         self._write(BUILD / "variables.json", variables)
         self.playbooks = Playbooks(self.inventory, BUILD / "variables.json", SERVER)

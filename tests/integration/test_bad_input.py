@@ -149,10 +149,18 @@ def test_too_little_memory_is_refused_before_anything_changes(deployed: Stack) -
         ("api_database_url", "postgresql://u@db/x", ["give both api_database_url and api_migration_database_url"]),
         ("nginx_tls_certificate", "/some/file.crt", ["nginx_tls_certificate_key must be given both or not at all"]),
         ("postgres_major_version", 18, ["postgres_major_version (18)", "agree with the tag of postgres_image"]),
+        ("rollout_agent_services", {"api": {"digest": f"sha256:{'0' * 64}"}}, ["goes with mode pin"]),
+        ("rollout_agent_knock_secret", "a-secret-that-is-long-enough\nshort", ["each line of it", "20 characters"]),
+        (
+            "rollout_agent_notifications",
+            [{"name": "ops", "url": "https://ops.example/hook\n"}],
+            ["url in rollout_agent_notifications", "line breaks"],
+        ),
     ],
 )
 def test_wrong_or_contradictory_variable(deployed: Stack, name: str, value: object, words: list[str]) -> None:
-    run = deploy_badly(deployed, only=name.partition("_")[0], **{name: value})
+    tag = "agent" if name.startswith("rollout_agent") else name.partition("_")[0]
+    run = deploy_badly(deployed, only=tag, **{name: value})
     assert [word for word in words if word not in run.message] == []
     assert run.changed == []
 

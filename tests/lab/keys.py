@@ -53,11 +53,17 @@ def ensure_ssh_key(path: Path, comment: str) -> str:
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
 
 
+def make_key(path: Path) -> None:
+    """Make a private key on the curve P-256 (PEM, without a password)."""
+    key = run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]).stdout
+    write_private(path, key)
+
+
 def ensure_authority(folder: Path, name: str) -> tuple[Path, Path]:
     """Make the certificate authority of a lab; return its certificate and its key."""
     certificate, key = folder / "ca.crt", folder / "ca.key"
     if not certificate.exists() or not key.exists():
-        _openssl_key(key)
+        make_key(key)
         command = ["openssl", "req", "-x509", "-new", "-key", str(key), "-sha256", "-days", _DAYS]
         command += ["-subj", f"/CN=billing lab {name}", "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0"]
         command += ["-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", str(certificate)]
@@ -86,7 +92,7 @@ def ensure_certificate(
     if certificate.exists() and request.exists() and request.read_text() == extensions:
         return certificate, key
     certificate.unlink(missing_ok=True)
-    _openssl_key(key)
+    make_key(key)
     request.write_text(extensions)
     signing = run(["openssl", "req", "-new", "-key", str(key), "-subj", f"/CN={stem}"]).stdout
     command = [
@@ -104,8 +110,3 @@ def ensure_certificate(
     command += ["-set_serial", str(secrets.randbits(120)), "-extfile", str(request), "-out", str(certificate)]
     run(command, input_text=signing)
     return certificate, key
-
-
-def _openssl_key(path: Path) -> None:
-    key = run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]).stdout
-    write_private(path, key)

@@ -17,9 +17,11 @@ _CA_FOLDER = Path("/usr/local/share/ca-certificates")
 
 # command -> package of Debian and Ubuntu
 _TOOLS = {
+    "curl": "curl",
     "docker": "docker.io",
     "dockerd": "docker.io",  # some machines have the client alone
     "iptables": "iptables",
+    "jq": "jq",
     "mmdebstrap": "mmdebstrap",
     "openssl": "openssl",
     "ssh": "openssh-client",

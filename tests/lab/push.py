@@ -76,7 +76,7 @@ class Client:
         status, _headers, body = self._request("GET", f"/v2/{repository}/blobs/{manifest['config']['digest']}")
         _expect(status, 200, f"read the configuration of {repository}:{source}", body)
         config = json.dumps(with_environment(json.loads(body), environment)).encode()
-        manifest["config"] = self._put_blob(repository, config, _CONFIG)
+        manifest["config"] = self.put_blob(repository, config, _CONFIG)
         return self.put_manifest(repository, tag, manifest)
 
     def manifest(self, repository: str, tag: str) -> dict[str, Any] | None:
@@ -87,6 +87,12 @@ class Client:
         _expect(status, 200, f"read {repository}:{tag}", body)
         result: dict[str, Any] = json.loads(body)
         return result
+
+    def put_blob(self, repository: str, content: bytes, media_type: str) -> dict[str, Any]:
+        """Upload content and return its descriptor, as a manifest names it."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        self._upload(repository, digest, len(content), content)
+        return {"mediaType": media_type, "size": len(content), "digest": digest}
 
     def put_manifest(self, repository: str, tag: str, manifest: Mapping[str, Any]) -> str:
         """Point a tag at a manifest and return its digest."""
@@ -121,7 +127,7 @@ class Client:
         return {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": self._put_blob(repository, config, _CONFIG),
+            "config": self.put_blob(repository, config, _CONFIG),
             "layers": layers,
         }
 
@@ -137,11 +143,6 @@ class Client:
         digest = f"sha256:{hasher.hexdigest()}"
         self._upload(repository, digest, size, layer)
         return {"mediaType": _LAYER + (".gzip" if packed else ""), "size": size, "digest": digest}
-
-    def _put_blob(self, repository: str, content: bytes, media_type: str) -> dict[str, Any]:
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        self._upload(repository, digest, len(content), content)
-        return {"mediaType": media_type, "size": len(content), "digest": digest}
 
     def _upload(self, repository: str, digest: str, size: int, content: bytes | IO[bytes]) -> None:
         if self._request("HEAD", f"/v2/{repository}/blobs/{digest}")[0] == 200:

@@ -87,6 +87,21 @@ def test_overhead_in_words() -> None:
     assert "nothing to do: median 0.80 s (0.75 to 0.86), 5 runs" in said
 
 
+def test_a_look_is_a_line_of_the_table() -> None:
+    one: dict[str, Any] = {what: {"median": 0.1234} for what in ("cpu", "daemon_cpu", "seconds")}
+    one |= {"runs": 10, "peak_mib": 21.4, "requests": {"HEAD": 1.0, "GET": 0.0}}
+    lines = table.render_check({"agent": one, "docker_pull": {**one, "requests": {"HEAD": 1.0, "GET": 2.5}}})
+    assert "| `billing-rollout check` | 10 | 0.123 | 0.123 | 0.123 | 21 | 1 | 0 |" in lines
+    assert "| baseline: `docker pull` | 10 | 0.123 | 0.123 | 0.123 | 21 | 1 | 2.5 |" in lines
+
+
+def test_how_soon_a_push_is_noticed() -> None:
+    steps = ("noticed", "serving", "released")
+    measured = {f"{how}_{step}_seconds": n + len(how) for how in ("poll", "knock") for n, step in enumerate(steps)}
+    lines = matrix_table.render_noticed(measured).splitlines()
+    assert lines[2:] == ["| timer, every 5 s | 4.0 | 5.0 | 6.0 |", "| knock | 5.0 | 6.0 | 7.0 |"]
+
+
 def test_a_fault_is_a_line_of_the_matrix() -> None:
     rows = [
         Row("a", "kill", converged=True, requests=1000, failed=0),
@@ -111,6 +126,6 @@ def test_the_real_page_has_every_mark() -> None:
     text = page.PAGE.read_text()
     assert all(
         f"<!-- {edge}: {name} -->" in text
-        for name in ("rollouts", "overhead", "fault matrix")
+        for name in ("rollouts", "overhead", "check", "noticed", "fault matrix")
         for edge in ("begin", "end")
     )

@@ -2,9 +2,9 @@
 # Copyright (c) 2026 billing.infrastructure contributors
 """Runs on a lab host beside a copy of the engine: one call, its actions and its outcome as JSON lines.
 
-The request is a JSON object: op (apply, rollback, restart), service, and where wanted image, force, other fields of
-the intent under `intent`, and kill: ["before"|"after", number of the action, or a word of it], at which this process
-kills itself.
+The request is a JSON object: op (apply, rollback, restart, or check: the agent's run), service, and where wanted image,
+force, other fields of the intent under `intent`, and kill: ["before"|"after", number of the action, or a word of it],
+at which this process kills itself; with stop in place of kill it stays there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from _rollout.agent import Agent  # type: ignore[import-not-found]
+from _rollout.agent_state import AgentState  # type: ignore[import-not-found]
+from _rollout.config import Config  # type: ignore[import-not-found]
 from _rollout.engine import host_engine  # type: ignore[import-not-found]
 from _rollout.release import RolloutError  # type: ignore[import-not-found]
 
@@ -26,7 +29,8 @@ from _rollout.release import RolloutError  # type: ignore[import-not-found]
 def main() -> int:
     """Carry out the request."""
     request = json.loads(sys.argv[1])
-    kill_when, kill_at = request.get("kill") or ("", 0)
+    kill_when, kill_at = request.get("kill") or request.get("stop") or ("", 0)
+    end = signal.SIGKILL if "kill" in request else signal.SIGSTOP
     count = 0
     last = ""
 
@@ -38,15 +42,19 @@ def main() -> int:
             last = name
             print(json.dumps({"action": name}), flush=True)
         if when == kill_when and kill_at in (count, *name.split()):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), end)
 
-    engine = host_engine(Path("/opt/billing"), "billing", lambda line: print(line, file=sys.stderr), hook)
+    engine = host_engine(Path("/opt/billing"), "billing", lambda line: print(line, file=sys.stderr), hook, "agent")
     service = request["service"]
     try:
         if request["op"] == "apply":
             intent = engine.recorded_intent(service)
             changes = {name: request[name] for name in ("image", "force") if name in request}
             outcome = engine.apply(dataclasses.replace(intent, **changes, **request.get("intent", {})))
+        elif request["op"] == "check":
+            config = Config.load()
+            Agent(engine, config, AgentState(config.root)).check(eager=True)
+            return 0
         else:
             outcome = getattr(engine, request["op"])(service)
     except RolloutError as error:
