@@ -74,9 +74,6 @@ class Watched(Site):
 
     def up(self) -> None:
         """Deploy, with the agent stopped: each test says when it looks."""
-        self.lab.up({"billing-api1": None})
-        self.lab.add_host("billing-api1")
-        self.remote.sh("mkdir -p /var/lib/prometheus/node-exporter")
         super().up()
         self.stop_timer()
         self.baseline = self.leftovers()

@@ -92,7 +92,8 @@ class Service:
     def raw(self, request: bytes) -> tuple[int, Any, str]:
         """Send bytes; return status, JSON and head of the answer."""
         with self.connect() as connection:
-            connection.sendall(request)
+            with contextlib.suppress(BrokenPipeError):  # A refusal may come before all is sent.
+                connection.sendall(request)
             return received(connection)
 
     def ask(self, method: str, path: str, headers: Headers, body: bytes = b"") -> tuple[int, Any, str]:
