@@ -117,6 +117,13 @@ options:
     description: Roll out a release too that is in quarantine.
     type: bool
     default: false
+  update:
+    description:
+      - Ask the registry what O(image) is now. V(false) keeps the digest that is live as long as O(image) is named the
+        same, and rolls out the configuration only, for runs by a timer, which must not move what is held or rolled
+        back.
+    type: bool
+    default: true
   signature_key:
     description:
       - Absolute path on the server of the public key (PEM) that the image must be signed with by cosign. Empty for any
@@ -266,6 +273,7 @@ def intent_of(params: dict[str, Any]) -> Intent:
         soak_errors=params["soak_errors"],
         keep=params["keep"],
         force=params["force"],
+        update=params["update"],
         signature_key=params["signature_key"],
     )
 
@@ -300,6 +308,7 @@ def main() -> None:
             "soak_errors": {"type": "float", "default": 0.02},
             "keep": {"type": "int", "default": 3},
             "force": {"type": "bool", "default": False},
+            "update": {"type": "bool", "default": True},
             "signature_key": {"type": "path", "default": "", "no_log": False},
             "pending_config": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from . import preflight, registry, signature
+from . import preflight, signature
 from .actions import Actions, with_last_words
 from .clock import Clock
 from .docker import Docker
@@ -80,12 +80,11 @@ class Engine:
         with self._alone(intent.timeout):
             timeline: dict[str, float] = {}
             settled = self._settle(intent, timeline)
-            with self._phase(timeline, "resolve"):
-                reference = Reference.parse(intent.image)
-                digest = registry.resolve(reference, self.files)
             record = self.records.current(intent)
+            with self._phase(timeline, "resolve"):
+                digest = self.records.digest(record, intent, self.files)
             contents = self.store.contents(intent)
-            wanted = self.records.release(intent, reference.at(digest), contents)
+            wanted = self.records.release(intent, Reference.parse(intent.image).at(digest), contents)
             self.records.refuse_quarantined(intent, wanted)
             record = self._verified(record, intent, wanted)
             if record.intent.stored() != intent.stored():
@@ -181,16 +180,15 @@ class Engine:
         record = self.store.record(intent.service) or self.records.adopted(intent)
         before = record.live_release
         idle = record.idle
-        reference = Reference.parse(intent.image)
         try:
-            digest = registry.resolve(reference, self.files)
+            digest = self.records.digest(record, intent, self.files)
         except RolloutError as error:
             # Before the first release the registry's CA and credentials may themselves be still to be installed.
             if before or error.code not in ("registry_unreachable", "registry_unauthorized"):
                 raise
             return Outcome(True, before, None, idle)
         contents = self.store.contents(intent)
-        after = self.records.release(intent, reference.at(digest), contents)
+        after = self.records.release(intent, Reference.parse(intent.image).at(digest), contents)
         same = before == after and not pending_config
         if not same and not pending_config:
             self.records.refuse_quarantined(intent, after)

@@ -70,6 +70,7 @@ class Intent:
         soak_errors: how much larger the share of 5xx answers (0 to 1) may be than the old release's.
         keep: how many good releases are kept, the live one and the one before it always.
         force: roll out a quarantined release too.
+        update: ask the registry what the image is now; otherwise the live digest stays while the image keeps its name.
         signature_key: path of the public key (PEM) that an image must be signed with, '' for any image.
     """
 
@@ -90,6 +91,7 @@ class Intent:
     soak_errors: float = 0.02
     keep: int = 3
     force: bool = False
+    update: bool = True
     signature_key: str = ""
 
     def __post_init__(self) -> None:

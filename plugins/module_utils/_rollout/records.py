@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from . import nginx
+from . import nginx, registry
 from .clock import timestamp
 from .docker import Docker
 from .intent import Intent
-from .release import Release, RolloutError, hash_parts
+from .registry import RegistryFiles
+from .release import Reference, Release, RolloutError, hash_parts
 from .state import SWITCH, Goal, Record
 from .store import Store
 
@@ -61,6 +62,14 @@ class Records:
         """Return the release that an image makes with this configuration."""
         addresses = {slot: list(servers) for slot, servers in intent.slot_addresses.items()}
         return Release(image, hash_parts(contents, self.store.key()), addresses)
+
+    @staticmethod
+    def digest(record: Record, intent: Intent, files: RegistryFiles) -> str:
+        """Return the digest that is wanted; RolloutError where the registry has to be asked and does not tell."""
+        live = record.live_release
+        if not intent.update and live is not None and record.intent.image == intent.image:
+            return live.digest
+        return registry.resolve(Reference.parse(intent.image), files)
 
     @staticmethod
     def live_of(record: Record) -> Release:

@@ -190,6 +190,28 @@ def test_an_unknown_digest_is_predicted_before_the_first_release_only(
         engine(world).predict(api(A), pending_config=False)
 
 
+def test_a_run_that_may_not_update_moves_the_configuration_alone(world: World) -> None:
+    def live() -> str:
+        release = record(world).live_release
+        return release.image if release else ""
+
+    tag = api("r.example/x:stable", update=False)
+    world.tags.update({"stable": A, "next": C})
+    engine(world).apply(tag)
+    world.tags["stable"] = B
+    predicted = engine(world).predict(tag, pending_config=False)
+    assert predicted.after == predicted.before
+    assert (engine(world).apply(tag).changed, live()) == (False, A)
+    (world.root / "api.env").write_text("NAME=two\n")
+    assert (engine(world).apply(tag).changed, live()) == (True, A)
+    engine(world).apply(replace(tag, update=True))
+    assert live() == B
+    engine(world).rollback("api")
+    assert (engine(world).apply(tag).changed, live()) == (False, A)
+    engine(world).apply(replace(tag, image="r.example/x:next"))
+    assert live() == C
+
+
 def test_a_container_that_docker_restarted_fails_its_gate(world: World) -> None:
     engine(world).apply(api(A))
 
