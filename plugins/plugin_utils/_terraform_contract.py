@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 CONTRACT_VERSION = 1
 
@@ -41,6 +41,9 @@ class ContractHost(TypedDict):
     volumes: dict[str, dict[str, str | None]]
     groups: list[str]
     vars: dict[str, Any]
+    # Never of the contract: what _terraform_resources knows beyond it.
+    name: NotRequired[str]
+    resource: NotRequired[dict[str, Any]]
 
 
 class ContractGroup(TypedDict):
@@ -64,6 +67,7 @@ class TerraformHost(TypedDict):
     placement: dict[str, str | None]
     volumes: dict[str, dict[str, str | None]]
     project: dict[str, str | None]
+    resource: NotRequired[dict[str, Any]]
 
 
 class ConnectionVars(TypedDict, total=False):
@@ -79,7 +83,10 @@ class ConnectionVars(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Host:
+    """`origin` is what Terraform calls it, unlike `name` it is never that of two hosts."""
+
     name: str
+    origin: str
     groups: tuple[str, ...]
     variables: dict[str, Any]
 
@@ -131,6 +138,26 @@ _OPTIONS = ("private_key_file", "known_hosts_file")
 _NEXT = "Build the output with terraform/modules/contract, which checks it, and apply again."
 
 
+def is_address(value: str) -> bool:
+    """Tell whether `value` may stand for a host on a command line of ssh."""
+    return bool(_ADDRESS.fullmatch(value))
+
+
+def is_user(value: str) -> bool:
+    """Tell whether `value` may be whom Ansible logs in as."""
+    return bool(_USER.fullmatch(value))
+
+
+def is_group_name(value: str) -> bool:
+    """Tell whether `value` may be a group of the contract."""
+    return bool(_GROUP_NAME.fullmatch(value))
+
+
+def is_host_name(value: str) -> bool:
+    """Tell whether `value` may be a host of the contract."""
+    return bool(_HOST_NAME.fullmatch(value))
+
+
 def check_contract(value: object) -> Contract:
     """Return `value` as a contract, or raise TerraformError naming the first place that breaks it."""
     if not isinstance(value, dict) or "version" not in value:
@@ -153,16 +180,24 @@ def check_contract(value: object) -> Contract:
     return cast("Contract", value)
 
 
-def build_inventory(contract: Contract, base: Path) -> Inventory:
+def build_inventory(contract: Contract, base: Path, connect_with: Sequence[str] = (), prefix: str = "") -> Inventory:
     """Turn a checked contract into hosts and groups.
 
-    `base` is the folder that relative paths in connection.options start from.
+    `base` is the folder that relative paths in connection.options start from. `connect_with` names the addresses that
+    take the place of connection.address, the first that a host has. `prefix` is put before the names of variables,
+    except of those that tell Ansible how to connect.
     """
     groups = {
-        name: Group(name, tuple(group["children"]), dict(group["vars"])) for name, group in contract["groups"].items()
+        name: Group(name, tuple(group["children"]), _prefixed(group["vars"], prefix))
+        for name, group in contract["groups"].items()
     }
     hosts = tuple(
-        Host(name, tuple(host["groups"]), _host_variables(host, contract["project"], base))
+        Host(
+            host.get("name", name),
+            name,
+            tuple(host["groups"]),
+            _prefixed(_host_variables(name, host, contract["project"], base, connect_with), prefix),
+        )
         for name, host in contract["hosts"].items()
     )
     named = [group for host in hosts for group in host.groups]
@@ -172,8 +207,19 @@ def build_inventory(contract: Contract, base: Path) -> Inventory:
     return Inventory(groups=tuple(groups.values()), hosts=hosts)
 
 
-def _host_variables(host: ContractHost, project: dict[str, str | None], base: Path) -> dict[str, Any]:
+def _prefixed(variables: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    if not prefix:
+        return dict(variables)
+    return {name if name.startswith("ansible_") else f"{prefix}{name}": value for name, value in variables.items()}
+
+
+def _host_variables(
+    name: str, host: ContractHost, project: dict[str, str | None], base: Path, connect_with: Sequence[str]
+) -> dict[str, Any]:
     """Connection first, so that a host's own `vars` win over what follows from its connection."""
+    connection = host["connection"]
+    if connect_with and connection["type"] == "ssh":
+        connection = {**connection, "address": _preferred_address(name, host, connect_with)}
     facts: TerraformHost = {
         "resource_id": host["resource_id"],
         "connection": host["connection"],
@@ -182,7 +228,22 @@ def _host_variables(host: ContractHost, project: dict[str, str | None], base: Pa
         "volumes": host["volumes"],
         "project": project,
     }
-    return {**connection_variables(host["connection"], base), "terraform_host": facts, **host["vars"]}
+    if "resource" in host:
+        facts["resource"] = host["resource"]
+    return {**connection_variables(connection, base), "terraform_host": facts, **host["vars"]}
+
+
+def _preferred_address(name: str, host: ContractHost, connect_with: Sequence[str]) -> str:
+    for kind in connect_with:
+        address = host["addresses"].get(kind)
+        if address:
+            _check_name(address, _ADDRESS, f"hosts.{name}.addresses.{kind}")
+            return address
+    known = ", ".join(sorted(kind for kind, address in host["addresses"].items() if address)) or "none"
+    raise TerraformError(
+        f"The host {name} has none of the addresses of connect_with ({', '.join(connect_with)}); it has: {known}. "
+        "Correct connect_with, or add the address to the contract."
+    )
 
 
 def connection_variables(connection: Connection, base: Path) -> ConnectionVars:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 billing.infrastructure contributors
-"""``python3 -m tests.bench [noop|check|rollout|overhead|all]``: bring the demo up, measure, write build/bench/*.json.
+"""``python3 -m tests.bench [inventory|noop|check|rollout|overhead|all]``: measure, write build/bench/*.json.
+
+All but `inventory` is measured on the server of the demo, which is brought up where it is not.
 
 Ends with 1 when one of our operations failed a request, executed one twice or lost one, and when the load is too weak
 to show such a thing where it must happen.
@@ -13,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tests.bench import check, noop, overhead, rollout
+from tests.bench import check, inventory, noop, overhead, rollout
 from tests.bench.server import OperationFailedError, Server, write
 from tests.demo import ROOT, Demo, StepFailedError, up
 from tests.lab import LabError
@@ -32,13 +34,18 @@ _COUNTS = {
 
 def parser() -> argparse.ArgumentParser:
     """Every option."""
-    top = argparse.ArgumentParser(prog="python3 -m tests.bench", description="Measure on the demo's server.")
-    top.add_argument("what", nargs="?", choices=["noop", "check", "rollout", "overhead", "all"], default="all")
+    top = argparse.ArgumentParser(
+        prog="python3 -m tests.bench", description="Measure on this machine and on the demo's server."
+    )
+    top.add_argument(
+        "what", nargs="?", choices=["inventory", "noop", "check", "rollout", "overhead", "all"], default="all"
+    )
     top.add_argument("--runs", type=int, default=5, help="no-op runs of the playbook (default: %(default)s)")
     for operation, (option, default) in _COUNTS.items():
         top.add_argument(
             f"--{option}", dest=operation, type=int, default=default, metavar="N", help="default: %(default)s"
         )
+    top.add_argument("--listings", type=int, default=5, metavar="N", help="of an inventory (default: %(default)s)")
     top.add_argument("--looks", type=int, default=10, metavar="N", help="at a tag (default: %(default)s)")
     top.add_argument("--baselines", type=int, default=3, metavar="N", help="of each kind (default: %(default)s)")
     top.add_argument("--users", type=int, default=10, metavar="N", help="per client shape (default: %(default)s)")
@@ -49,13 +56,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Bring the demo up where it is not, then measure, and leave the demo as it was."""
+    """Bring the demo up where it is needed and not there, then measure, and leave the demo as it was."""
     options = parser().parse_args(arguments)
     os.chdir(ROOT)
     demo = Demo("demo")
+    problems: list[str] = []
     try:
-        up(demo)
-        problems = _measure(demo, options)
+        if options.what in ("inventory", "all"):
+            problems += _measure_inventory(demo, options.listings)
+        if options.what != "inventory":
+            up(demo)
+            problems += _measure(demo, options)
     except (LabError, OperationFailedError, StepFailedError, TerraformMissingError) as error:
         demo.say(f"FAILED: {error}")
         return 1
@@ -64,6 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for problem in problems:
         print(f"PROBLEM: {problem}")
     return 1 if problems else 0
+
+
+def _measure_inventory(demo: Demo, runs: int) -> list[str]:
+    """Measure the inventory plugin, which needs no server, print it, and return what is wrong."""
+    report = inventory.measure(runs, demo.say)
+    write("inventory", report)
+    print(inventory.summary(report))
+    return inventory.problems(report)
 
 
 def _measure(demo: Demo, options: argparse.Namespace) -> list[str]:

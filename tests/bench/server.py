@@ -137,15 +137,19 @@ class Server:
         names = ("docker", "compose", "nginx", "postgres")
         if len(versions) != len(names):
             raise LabError(f"cannot tell the versions on {self.host.name} from {versions}")
-        return {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "cores": os.cpu_count(),
-            "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
-            "processor": _processor(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-            **dict(zip(names, versions, strict=True)),
-        }
+        return {**machine_facts(), **dict(zip(names, versions, strict=True))}
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return when and on what was measured, as far as it is this machine."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        "processor": _processor(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

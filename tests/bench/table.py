@@ -78,6 +78,67 @@ def render_check(report: Mapping[str, Any]) -> str:
     return f"{page.table(columns, rows)}\n\nMedians; requests are those for manifests, per look."
 
 
+def render_inventory(report: Mapping[str, Any]) -> str:
+    """Return what listing an inventory of some sizes takes, in seconds."""
+    machine = report["machine"]
+    rows = []
+    for count, one in report["hosts"].items():
+        medians = [f"{one[way]['median']:.2f}" for way in ("plugin", "static")]
+        reading = [f"{one[way]['median']:.3f}" for way in ("read", "show")]
+        rows.append(
+            [
+                f"{int(count):,}",
+                str(one["runs"]),
+                *medians,
+                f"{one['over_static']:+.2f}",
+                *reading,
+                f"{one['state_mib']:g}",
+            ]
+        )
+    heads = (
+        "hosts",
+        "runs",
+        "plugin",
+        "static YAML",
+        "difference",
+        "of it reading the state",
+        "`terraform show -json`, parsed",
+        "state in MiB",
+    )
+    return (
+        f"Measured on {machine['date'][:10]}: {machine['processor']}, {machine['cores']} cores, {report['ansible']}, "
+        f"{report['terraform']}; medians of runs in turn, in seconds. The static inventory "
+        "has the same hosts with no more than their address and user.\n\n"
+        f"{page.table(heads, rows)}"
+    )
+
+
+def render_bootstrap(report: Mapping[str, Any]) -> str:
+    """Return how long a server takes from `terraform apply` until it serves, and what its replacement cuts off."""
+    replaced = [(f"replacement {one['replacement']}", one) for one in report["replacements"]]
+    rows = []
+    for name, one in [("first boot", report["first"]), *replaced]:
+        phases = (f"{one['phases'][phase]:.1f}" for phase in ("packages", "volume", "bundle", "secrets", "playbook"))
+        writes = (str(one[what]) if what in one else "" for what in ("outage", "acknowledged", "lost"))
+        rows.append([name, f"{one['apply_to_serving']:.1f}", *phases, *writes])
+    heads = (
+        "",
+        "apply to serving",
+        "packages",
+        "volume",
+        "bundle",
+        "secrets",
+        "playbook",
+        "outage",
+        "acknowledged",
+        "lost",
+    )
+    return (
+        f"{page.table(heads, rows)}\n\nSeconds, and invoices. A second run changed nothing and took "
+        f"{report['second_run']:.0f} s."
+    )
+
+
 def _total(report: Mapping[str, Any], what: str) -> str:
     return f"{sum(one[what] for one in report['operations'].values()):,}"
 
@@ -97,6 +158,8 @@ def main() -> int:
         ("rollout", "rollouts", render_rollouts),
         ("overhead", "overhead", render_overhead),
         ("check", "check", render_check),
+        ("inventory", "inventory", render_inventory),
+        ("bootstrap", "bootstrap", render_bootstrap),
     )
     for name, mark, render in tables:
         path = OUTPUT / f"{name}.json"

@@ -5,11 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,81 +13,7 @@ import pytest
 from plugins.inventory.terraform_outputs import InventoryModule
 
 from ..plugin_utils.terraform_samples import contract, host, state
-
-REPOSITORY = Path(__file__).resolve().parents[4]
-
-
-def plain(value: dict[str, Any]) -> Any:
-    """ansible-inventory marks untrusted text; take the text."""
-    return value["__ansible_unsafe"] if set(value) == {"__ansible_unsafe"} else value
-
-
-def squeezed(text: str) -> str:
-    """Ansible before 2.19 breaks messages into lines, also within words: compare without white space."""
-    return "".join(text.split())
-
-
-@dataclass
-class Inventory:
-    """A folder with a state and a configuration of the plugin beside it."""
-
-    folder: Path
-    env: dict[str, str] = field(default_factory=dict)
-
-    def configure(self, **options: Any) -> None:
-        config = {"plugin": "billing.infrastructure.terraform_outputs", "state_file": "terraform.tfstate", **options}
-        text = json.dumps({name: value for name, value in config.items() if value is not None})
-        (self.folder / "terraform_outputs.yml").write_text(text, encoding="utf-8")
-
-    def write_state(self, content: object) -> None:
-        (self.folder / "terraform.tfstate").write_text(json.dumps(content), encoding="utf-8")
-
-    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name(program)), "-i", "terraform_outputs.yml", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=self.env, text=True, capture_output=True, check=False)
-
-    def list(self) -> dict[str, Any]:
-        done = self.run("ansible-inventory", "--list")
-        assert done.returncode == 0, done.stderr
-        assert "Failed to parse" not in done.stderr
-        listed: dict[str, Any] = json.loads(done.stdout, object_hook=plain)
-        return listed
-
-    def error(self) -> str:
-        done = self.run("ansible-inventory", "--list")
-        assert done.returncode != 0
-        return squeezed(done.stderr)
-
-
-@pytest.fixture
-def inventory(tmp_path: Path) -> Inventory:
-    collections = tmp_path / "collections"
-    link = collections / "ansible_collections" / "billing" / "infrastructure"
-    link.parent.mkdir(parents=True)
-    link.symlink_to(REPOSITORY)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TF_"))}
-    made = Inventory(
-        tmp_path,
-        {
-            **kept,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections),
-            "ANSIBLE_HOME": str(tmp_path / "home"),
-            "ANSIBLE_INVENTORY_ENABLED": "auto",
-            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
-        },
-    )
-    made.configure()
-    made.write_state(state())
-    return made
-
-
-def asked(inventory: Inventory, answer: object) -> None:
-    """Have a project whose terraform, a stand-in that counts its calls, gives `answer`."""
-    (inventory.folder / "project").mkdir(exist_ok=True)
-    (inventory.folder / "answer.json").write_text(json.dumps({"ansible_inventory": answer}), encoding="utf-8")
-    binary = inventory.folder / "terraform"
-    binary.write_text("#!/bin/sh\necho called >> ../calls\nexec cat ../answer.json\n", encoding="utf-8")
-    binary.chmod(0o755)
+from .inventory_folder import Inventory, asked, squeezed
 
 
 @pytest.mark.parametrize(
@@ -141,21 +62,6 @@ def test_constructed_options_see_the_contract(inventory: Inventory) -> None:
     assert listed["_meta"]["hostvars"]["api1"]["where"] == "EU-1A"
 
 
-def test_planted_template_stays_text(inventory: Inventory) -> None:
-    planted = "{{ 7*7 }}"
-    value = contract(api1=host(type="local", address=None))
-    value["hosts"]["api1"]["vars"] = {"flat": planted, "nested": {"list": [planted]}}
-    value["hosts"]["api1"]["placement"]["zone"] = planted
-    value["groups"]["billing"]["vars"] = {"grouped": planted}
-    inventory.write_state(state(value))
-    inventory.configure(strict=True, compose={"composed": "terraform_host.placement.zone"})
-    message = "{{ [flat, nested.list.0, terraform_host.placement.zone, grouped, composed] | join(' ') }}"
-    done = inventory.run("ansible", "api1", "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": message}))
-    assert done.returncode == 0, done.stderr
-    assert " ".join([planted] * 5) in done.stdout
-    assert "49" not in done.stdout
-
-
 def test_error_is_told_once_with_the_place(inventory: Inventory) -> None:
     (inventory.folder / "terraform.tfstate").unlink()
     message = inventory.error()
@@ -193,14 +99,14 @@ def test_local_state_of_a_project_needs_no_terraform(inventory: Inventory) -> No
 
 
 def test_project_without_local_state_is_asked(inventory: Inventory) -> None:
-    asked(inventory, {"value": contract(api7=host(options={"private_key_file": "id"}))})
+    asked(inventory, state(contract(api7=host(options={"private_key_file": "id"}))))
     inventory.configure(state_file=None, project_path="project", binary=str(inventory.folder / "terraform"))
     variables = inventory.list()["_meta"]["hostvars"]
     assert variables["api7"]["ansible_ssh_private_key_file"] == str(inventory.folder / "project" / "id")
 
 
 def test_answer_is_cached_until_flushed_and_per_workspace(inventory: Inventory) -> None:
-    asked(inventory, {"value": contract(before=host())})
+    asked(inventory, state(contract(before=host())))
     inventory.configure(
         state_file=None,
         project_path="project",
@@ -210,7 +116,7 @@ def test_answer_is_cached_until_flushed_and_per_workspace(inventory: Inventory) 
         cache_connection=str(inventory.folder / "cache"),
     )
     inventory.list()
-    asked(inventory, {"value": contract(after=host())})
+    asked(inventory, state(contract(after=host())))
     calls = inventory.folder / "calls"
     assert inventory.list()["billing"]["hosts"] == ["before"]
     assert calls.read_text(encoding="utf-8").count("called") == 1
@@ -222,22 +128,3 @@ def test_answer_is_cached_until_flushed_and_per_workspace(inventory: Inventory) 
     assert "after" in flushed.stdout
     assert inventory.list()["billing"]["hosts"] == ["after"]
     assert calls.read_text(encoding="utf-8").count("called") == 3
-
-
-def test_template_in_a_cached_answer_stays_text(inventory: Inventory) -> None:
-    value = contract()
-    value["hosts"]["api1"]["vars"] = {"planted": "{{ 7*7 }}"}
-    asked(inventory, {"value": value})
-    inventory.configure(
-        state_file=None,
-        project_path="project",
-        binary=str(inventory.folder / "terraform"),
-        cache=True,
-        cache_plugin="ansible.builtin.jsonfile",
-        cache_connection=str(inventory.folder / "cache"),
-        strict=True,
-        compose={"composed": "planted"},
-    )
-    for _index in range(2):
-        variables = inventory.list()["_meta"]["hostvars"]["api1"]
-        assert variables["planted"] == variables["composed"] == "{{ 7*7 }}"

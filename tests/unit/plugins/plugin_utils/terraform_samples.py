@@ -47,6 +47,16 @@ def state(value: Any = None, **overrides: Any) -> dict[str, Any]:
         "serial": 3,
         "lineage": "8b1f",
         "outputs": {"ansible_inventory": {"value": value if value is not None else contract(), "type": "dynamic"}},
-        "resources": [{"mode": "managed", "type": "aws_instance", "name": "api", "instances": [{}]}],
+        "resources": [resource(instance("i-1"))],
         **overrides,
     }
+
+
+def resource(*instances: dict[str, Any], **overrides: Any) -> dict[str, Any]:
+    """A resource as it is in a state; without instances it was destroyed."""
+    base = {"mode": "managed", "type": "aws_instance", "name": "api", "instances": list(instances)}
+    return {**base, **overrides}
+
+
+def instance(identity: str, attributes: dict[str, Any] | None = None, **overrides: Any) -> dict[str, Any]:
+    return {"schema_version": 1, "attributes": {"id": identity, **(attributes or {})}, **overrides}
