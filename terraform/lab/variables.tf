@@ -55,3 +55,15 @@ variable "lab_command" {
   default     = ["python3", "-m", "tests.lab"]
   nullable    = false
 }
+
+variable "bootstrap" {
+  description = "Hosts configure themselves with this, by cloud-init and without SSH. Inputs of modules/bootstrap. null: hosts are reached over SSH."
+  type = object({
+    bundle          = object({ url = string, sha256 = string })
+    secrets         = optional(object({ source = string, path = optional(string), required = optional(list(string), []) }), { source = "generated" })
+    variables       = optional(any, {})
+    interval        = optional(string, "15min")
+    ca_certificates = optional(list(string), [])
+  })
+  default = null
+}

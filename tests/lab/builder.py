@@ -44,6 +44,7 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         _own("server"),
+        Recipe("cloud", _HERE / "images" / "cloud", "server"),
         _own("registry"),
         _own("nginx"),
         _own("postgres"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import sys
 import time
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 
 from tests.lab.lab import IMAGES, Lab
 from tests.lab.shell import LabError, say
+
+USER_DATA = "LAB_USER_DATA"
 
 
 def parse_pair(text: str) -> tuple[str, str]:
@@ -26,6 +29,17 @@ def parse_host(text: str) -> tuple[str, str | None]:
     """``NAME`` or ``NAME=ADDRESS``."""
     name, _equals, address = text.partition("=")
     return name, address or None
+
+
+def user_data() -> bytes:
+    """The user data that Terraform hands over in the environment."""
+    try:
+        data = base64.b64decode(os.environ.get(USER_DATA, ""), validate=True)
+    except ValueError as error:
+        raise LabError(f"{USER_DATA} is not base64: {error}") from error
+    if not data:
+        raise LabError(f"--cloud-init needs user data: set {USER_DATA} to it, in base64")
+    return data
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     add = host.add_parser("add", help="add a host and wait until it answers on SSH")
     add.add_argument("host")
     add.add_argument("--address")
+    add.add_argument(
+        "--cloud-init", action="store_true", help=f"configured by the user data in {USER_DATA} (base64), without SSH"
+    )
     remove = host.add_parser("remove", help="destroy a host, keep its data")
     remove.add_argument("host")
     remove.add_argument("--purge", action="store_true", help="destroy its data and forget its address and key too")
@@ -110,7 +127,7 @@ def _run(lab: Lab, options: argparse.Namespace) -> None:
 def _run_host(lab: Lab, options: argparse.Namespace) -> None:
     match options.action:
         case "add":
-            lab.add_host(options.host, options.address)
+            lab.add_host(options.host, options.address, user_data() if options.cloud_init else b"")
         case "remove":
             lab.remove_host(options.host, options.purge)
         case "list":

@@ -21,7 +21,7 @@ LABEL = "billing.lab"
 class File:
     """A file to put into a container before it starts; it belongs to root."""
 
-    content: str
+    content: str | bytes
     mode: int = 0o600
 
 
@@ -61,7 +61,7 @@ def _put_files(container: str, files: Mapping[str, File]) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, file in files.items():
-            content = file.content.encode()
+            content = file.content.encode() if isinstance(file.content, str) else file.content
             entry = tarfile.TarInfo(path.lstrip("/"))
             entry.size, entry.mode = len(content), file.mode
             archive.addfile(entry, io.BytesIO(content))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import socket
 import subprocess
 import time
@@ -15,6 +17,11 @@ from tests.lab.containers import File
 from tests.lab.shell import LabError, run, step
 
 _BOOT_SECONDS = 60.0
+_NOCLOUD = "/var/lib/cloud/seed/nocloud"
+# Where the data volume lies on a host that makes a disk of it (images/cloud)
+_DISK = "/var/lib/lab-disk"
+# On a host with user data: what build/lab/LAB/secrets/HOST.json holds
+SECRETS = "/etc/lab-secrets.json"
 # What systemd, nftables and a Docker engine inside need beyond Docker's own default. Not --privileged and not ALL: some
 # engines may not grant CAP_SYS_RESOURCE and refuse both; nor should a host set the clock or load modules.
 _CAPABILITIES = (
@@ -59,23 +66,27 @@ class Host:
         """Its public host key, made on first use: known before the host exists."""
         return keys.ensure_ssh_key(self.ssh_dir / f"{self.name}_ed25519", self.name)
 
-    def add(self, image: str, network: str, registry_address: str) -> None:
-        """Create and start the host unless it runs, and wait until it answers on SSH."""
+    def add(self, image: str, network: str, registry_address: str, user_data: bytes = b"") -> None:
+        """Create and start the host unless it runs, and wait until it answers on SSH.
+
+        With user data, cloud-init configures it: nobody can log in, and nothing is waited for, as with a cloud.
+        """
         with step(f"host {self.name} ({self.address})") as current:
             containers.remove_unfinished(self.container)
             found = containers.inspect(self.container)
             if found is None:
-                self._create(image, network, registry_address)
+                self._create(image, network, registry_address, user_data)
             elif self.address not in _addresses(found):
                 raise LabError(f"host {self.name} exists with another address: run `host remove {self.name}` first")
             elif not found["State"]["Running"]:
                 run(["docker", "start", self.container])
-            elif self.answers():
+            elif user_data or self.answers():
                 current.text = f"host {self.name} ({self.address}): unchanged"
                 return
-            self.wait()
+            if not user_data:
+                self.wait()
 
-    def _create(self, image: str, network: str, registry_address: str) -> None:
+    def _create(self, image: str, network: str, registry_address: str, user_data: bytes) -> None:
         options = ["--hostname", self.name, "--network", network, "--ip", self.address]
         options += ["--add-host", f"registry.lab:{registry_address}", "--restart", "unless-stopped"]
         options += ["--cgroupns", "private"]
@@ -88,16 +99,29 @@ class Host:
             options += ["--tmpfs", mount]
         for path, volume in self.volumes.items():
             containers.ensure_volume(volume, self.lab)
-            options += ["--volume", f"{volume}:{path}"]
+            place = _DISK if user_data and path == "/srv/billing" else path
+            options += ["--volume", f"{volume}:{place}"]
+        files = self._seed(user_data) if user_data else self._login()
+        containers.start_new(self.container, self.lab, image, options, {"billing.lab.host": self.name}, files)
+
+    def _login(self) -> dict[str, File]:
+        """Return the files that let the lab log in."""
         public = self.host_key()
         private = (self.ssh_dir / f"{self.name}_ed25519").read_text()
         client = keys.ensure_ssh_key(self.ssh_dir / "id_ed25519", f"lab {self.lab}")
-        files = {
+        return {
             "/etc/ssh/ssh_host_ed25519_key": File(private),
             "/etc/ssh/ssh_host_ed25519_key.pub": File(f"{public} {self.name}\n", 0o644),
             "/root/.ssh/authorized_keys": File(f"{client} lab\n"),
         }
-        containers.start_new(self.container, self.lab, image, options, {"billing.lab.host": self.name}, files)
+
+    def _seed(self, user_data: bytes) -> dict[str, File]:
+        """Return the files that cloud-init starts from, and the secrets that a cloud of this lab hands over."""
+        instance = f"{self.name}-{hashlib.sha256(user_data).hexdigest()[:12]}"
+        metadata = json.dumps({"instance-id": instance, "local-hostname": self.name})
+        files = {f"{_NOCLOUD}/user-data": File(user_data), f"{_NOCLOUD}/meta-data": File(metadata)}
+        secrets = self.ssh_dir.parent / "secrets" / f"{self.name}.json"
+        return {**files, SECRETS: File(secrets.read_text())} if secrets.exists() else files
 
     def remove(self, purge: bool = False) -> None:
         """Destroy the host. Its data volume is kept for the next host of this name, unless ``purge``."""

@@ -112,14 +112,18 @@ class Lab:
             raise LabError(f"lab {self.name} has no host {name}; it has {', '.join(sorted(known)) or 'none'}")
         return self._host(name, known[name])
 
-    def add_host(self, name: str, address: str | None = None) -> Host:
-        """Add a host and wait until it answers; one that runs already is left alone."""
-        image = Builder().build(["server"])["server"]
+    def add_host(self, name: str, address: str | None = None, user_data: bytes = b"") -> Host:
+        """Add a host and wait until it answers; one that runs already is left alone.
+
+        With user data nothing is waited for: cloud-init configures a host that nobody can log in to.
+        """
+        kind = "cloud" if user_data else "server"
+        image = Builder().build([kind])[kind]
         with self._alone():
             self._plan(name, address)
             self._write_files()
         host = self.host(name)
-        host.add(image, self.network, self.registry.address)
+        host.add(image, self.network, self.registry.address, user_data)
         return host
 
     def remove_host(self, name: str, purge: bool = False) -> None:
