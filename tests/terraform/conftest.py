@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 billing.infrastructure contributors
 
-"""Terraform (or OpenTofu) with settings of its own, that cannot download a provider."""
+"""Terraform (or OpenTofu) with settings of its own, that cannot download a provider unless a test asks for one."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,21 @@ TERRAFORM = REPOSITORY / "terraform"
 
 @dataclass(frozen=True)
 class Terraform:
-    """One root module with a data directory, and perhaps a state, of its own."""
+    """One root module with a data directory, and perhaps a state, of its own.
+
+    installation: where providers come from. By default a mirror that holds none: a root that wants one fails.
+    """
 
     binary: str
     root: Path
     folder: Path
     state: str = "terraform.tfstate"
+    installation: str = 'filesystem_mirror {\n    path = "/var/empty"\n  }'
+    environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, ok: tuple[int, ...] = (0,), timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
         env = {
             **kept,
@@ -38,13 +47,13 @@ class Terraform:
             "TF_IN_AUTOMATION": "1",
             "TF_INPUT": "0",
             "NO_COLOR": "1",
+            **self.environment,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        # A mirror that holds nothing: a root that wanted a provider would fail here.
-        config = f'provider_installation {{\n  filesystem_mirror {{\n    path = "{self.folder}/none"\n  }}\n}}\n'
+        config = f"provider_installation {{\n  {self.installation}\n}}\n"
         (self.folder / "cli.tfrc").write_text(config, encoding="utf-8")
         command = [self.binary, f"-chdir={self.root}", arguments[0], "-no-color", *arguments[1:]]
-        done = subprocess.run(command, env=env, text=True, capture_output=True, check=False, timeout=120)
+        done = subprocess.run(command, env=env, text=True, capture_output=True, check=False, timeout=timeout)
         assert done.returncode in ok, done.stdout + done.stderr
         return done
 
@@ -100,6 +109,24 @@ def terraform_binary() -> str:
     if binary is None:
         pytest.skip("neither terraform nor tofu is on PATH")
     return binary
+
+
+@pytest.fixture(scope="session")
+def aws_provider(terraform_binary: str) -> str:
+    """Return where hashicorp/aws comes from: a mirror on this machine, or the public registry."""
+    told = subprocess.run([terraform_binary, "version", "-json"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r'"terraform_version": "(\d+)\.(\d+)', told)
+    if found is None or (int(found[1]), int(found[2])) < (1, 11):
+        pytest.skip("terraform/aws needs Terraform 1.11: it has write-only arguments")
+    places = [Path("/usr/local/share/terraform/plugins"), Path("/usr/share/terraform/plugins"), *Path("/opt").glob("*")]
+    for place in places:
+        if any((place / "registry.terraform.io" / "hashicorp" / "aws").glob("*")):
+            return f'filesystem_mirror {{\n    path = "{place}"\n  }}'
+    try:
+        socket.create_connection(("registry.terraform.io", 443), timeout=5).close()
+    except OSError as error:
+        pytest.skip(f"no mirror holds hashicorp/aws, and registry.terraform.io cannot be reached: {error}")
+    return "direct {}"
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from . import tables
 from .conftest import REPOSITORY, TERRAFORM, Terraform, inventory
 
 MODULES = sorted({path.parent for path in TERRAFORM.rglob("*.tf") if ".terraform" not in path.parts})
@@ -19,8 +21,17 @@ def name(module: Path) -> str:
     return str(module.relative_to(REPOSITORY))
 
 
+def terraform_of(module: Path, request: pytest.FixtureRequest, folder: Path) -> Terraform:
+    """Return the module, initialised; one that needs a provider is skipped where there is none."""
+    terraform = Terraform(request.getfixturevalue("terraform_binary"), module, folder)
+    if "required_providers" in (module / "versions.tf").read_text(encoding="utf-8"):
+        terraform = replace(terraform, installation=request.getfixturevalue("aws_provider"))
+    terraform.run("init", "-backend=false", "-lockfile=readonly")
+    return terraform
+
+
 def test_modules_are_found() -> None:
-    assert {name(module) for module in MODULES} >= {"terraform/lab", "terraform/modules/contract"}
+    assert {name(module) for module in MODULES} >= {"terraform/aws", "terraform/lab", "terraform/modules/contract"}
     assert TERRAFORM / "modules" / "contract" in WITH_TESTS
 
 
@@ -29,17 +40,13 @@ def test_files_are_formatted(terraform_binary: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name)
-def test_module_is_valid(module: Path, terraform_binary: str, tmp_path: Path) -> None:
-    terraform = Terraform(terraform_binary, module, tmp_path)
-    terraform.run("init", "-backend=false")
-    terraform.run("validate")
+def test_module_is_valid(module: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    terraform_of(module, request, tmp_path).run("validate")
 
 
 @pytest.mark.parametrize("module", WITH_TESTS, ids=name)
-def test_tests_of_the_module_pass(module: Path, terraform_binary: str, tmp_path: Path) -> None:
-    terraform = Terraform(terraform_binary, module, tmp_path)
-    terraform.run("init", "-backend=false")
-    done = terraform.run("test")
+def test_tests_of_the_module_pass(module: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    done = terraform_of(module, request, tmp_path).run("test", timeout=300)
     assert re.search(r"Success! [1-9]\d* passed, 0 failed", done.stdout)
 
 
@@ -52,9 +59,17 @@ def test_readme_lists_every_input_and_output(module: Path) -> None:
     assert sorted(re.findall(r"^\| `(\w+)` \|", tables, re.MULTILINE)) == sorted(declared)
 
 
+def test_generated_tables_are_current() -> None:
+    """`python -m tests.terraform.tables` writes them."""
+    readme = (TERRAFORM / "aws" / "README.md").read_text(encoding="utf-8")
+    assert tables.renewed(readme, TERRAFORM / "aws") == readme
+
+
 def test_root_of_the_readme_feeds_the_inventory(terraform_binary: str, tmp_path: Path) -> None:
     """The example root, as written, but for where the module comes from."""
-    (example,) = re.findall(r"```hcl\n(.*?)```", (TERRAFORM / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = re.findall(
+        r"```hcl\n(.*?)```", (TERRAFORM / "modules" / "contract" / "README.md").read_text(), re.DOTALL
+    )
     root, replaced = re.subn(r'source = ".*"', f'source = "{TERRAFORM}/modules/contract"', example)
     assert replaced == 1
     (tmp_path / "main.tf").write_text(root, encoding="utf-8")
