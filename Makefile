@@ -21,7 +21,7 @@ test: ## Run every suite to the end and print a summary
 	@$(PYTHON) -m tests.ci.run
 
 lint: ## ruff, mypy, yamllint, shellcheck, reuse, ansible-lint
-unit: ## Unit tests on ansible-core 2.21 and 2.19, tests of the sample application
+unit: ## Unit tests on ansible-core 2.21, 2.19 and (inventory) 2.18, tests of the sample application
 docs: ## Documentation of plugins and roles, changelog, commands of the README
 galaxy: ## Build the tarball, import it as Galaxy does, install it
 sanity: ## ansible-test sanity, all tests
@@ -43,6 +43,7 @@ lab-down: setup ## Remove that lab (NAME=dev)
 
 bench: setup ## Measure what is promised under load, into build/bench and docs/benchmarks.md (half an hour)
 	@.venv/bin/python -m tests.bench
+	@.venv/bin/python -m pytest -q tests/bootstrap/test_lab.py
 	@.venv/bin/python -m tests.bench.table
 
 demo: ## Terraform, inventory, playbook: a served invoice on a lab host

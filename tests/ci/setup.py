@@ -30,8 +30,10 @@ PROGRAMS = {"git": "git", "ssh": "openssh-client", "ssh-keygen": "openssh-client
 # environment -> (folder, what it is made from: a dependency group of pyproject.toml, or a requirements file)
 ENVIRONMENTS: dict[str, tuple[Path, str | Path]] = {
     "tools": (ROOT / ".venv", "tools"),
+    "core218": (BUILD / "venv-core218", "core218"),
     "core219": (BUILD / "venv-core219", "core219"),
     "galaxy": (BUILD / "venv-galaxy", "galaxy"),
+    "aws": (BUILD / "venv-aws", "aws"),
     "app": (BUILD / "venv-app", ROOT / "examples" / "billing_api" / "requirements-dev.txt"),
 }
 

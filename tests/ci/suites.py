@@ -106,7 +106,7 @@ def lint() -> list[Step]:
     return [
         Step("ruff check", ("ruff", "check", ".")),
         Step("ruff format", ("ruff", "format", "--check", ".")),
-        Step("mypy", ("mypy", "plugins", "tests", "molecule")),
+        Step("mypy", ("mypy", "plugins", "tests", "molecule", "terraform", "playbooks")),
         Step("yamllint", ("yamllint", "--strict", ".")),
         Step("shellcheck", ("shellcheck", *shell_scripts())),
         Step("reuse", ("reuse", "lint", "--lines")),
@@ -116,9 +116,11 @@ def lint() -> list[Step]:
 
 def unit() -> list[Step]:
     """Build the steps that test functions, and the sample application against a PostgreSQL of its own."""
+    inventory = ("tests/unit/plugins/inventory", "tests/unit/plugins/plugin_utils")
     return [
         pytest("collection", "tests/unit"),
         pytest("collection on ansible-core 2.19", "tests/unit", venv="core219"),
+        pytest("inventory on ansible-core 2.18", *inventory, venv="core218"),
         pytest("sample application", "tests", venv="app", cwd="examples/billing_api"),
     ]
 
@@ -152,6 +154,7 @@ def terraform() -> list[Step]:
     return [
         Step("terraform or tofu", ("python", "-m", "tests.terraform_cli")),
         pytest("terraform", "tests/terraform"),
+        pytest("bootstrap", "tests/bootstrap", "--ignore=tests/bootstrap/test_lab.py"),
     ]
 
 
@@ -173,6 +176,7 @@ def integration() -> list[Step]:
         Step("terraform or tofu", ("python", "-m", "tests.terraform_cli")),
         pytest("lab", "tests/lab", "-v"),
         pytest("integration", "tests/integration", "-v"),
+        pytest("nobody logs in", "tests/bootstrap/test_lab.py", "-v", BOOTSTRAP_REPLACEMENTS="1"),
         pytest("README on a server", "tests/docs/test_readme_on_a_server.py", "-v"),
     ]
 
@@ -192,11 +196,11 @@ SUITES = {
     suite.name: suite
     for suite in (
         Suite("lint", lint),
-        Suite("unit", unit, ("tools", "core219", "app"), postgresql_package),
+        Suite("unit", unit, ("tools", "core218", "core219", "app"), postgresql_package),
         Suite("docs", docs),
         Suite("galaxy", galaxy, ("tools", "galaxy")),
         Suite("sanity", sanity),
-        Suite("terraform", terraform),
+        Suite("terraform", terraform, ("tools", "aws"), lane=2),
         Suite("molecule", molecule, lane=1, exclusive=True),
         Suite("faults", faults, lane=1, exclusive=True),
         Suite("integration", integration, ("tools", "core219"), exclusive=True),

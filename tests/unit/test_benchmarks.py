@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from plugins.plugin_utils._terraform_reading import Request, reading_of
+from plugins.plugin_utils._terraform_state import read_state
 from tests import page
-from tests.bench import rollout, table
+from tests.bench import inventory, rollout, table
 from tests.faults import table as matrix_table
 from tests.faults.matrix import Row
 from tests.lab.load.records import SHAPES
@@ -102,6 +105,15 @@ def test_how_soon_a_push_is_noticed() -> None:
     assert lines[2:] == ["| timer, every 5 s | 4.0 | 5.0 | 6.0 |", "| knock | 5.0 | 6.0 | 7.0 |"]
 
 
+def test_what_a_replacement_costs() -> None:
+    phases = dict.fromkeys(("packages", "volume", "bundle", "secrets", "playbook"), 1.25)
+    one = {"apply_to_serving": 55.31, "phases": phases}
+    again = {**one, "replacement": 1, "outage": 55.0, "acknowledged": 183, "lost": 0}
+    lines = table.render_bootstrap({"first": one, "replacements": [again], "second_run": 32.4}).splitlines()
+    assert lines[2] == "| first boot | 55.3 | 1.2 | 1.2 | 1.2 | 1.2 | 1.2 |  |  |  |"
+    assert lines[3] == "| replacement 1 | 55.3 | 1.2 | 1.2 | 1.2 | 1.2 | 1.2 | 55.0 | 183 | 0 |"
+
+
 def test_a_fault_is_a_line_of_the_matrix() -> None:
     rows = [
         Row("a", "kill", converged=True, requests=1000, failed=0),
@@ -126,6 +138,38 @@ def test_the_real_page_has_every_mark() -> None:
     text = page.PAGE.read_text()
     assert all(
         f"<!-- {edge}: {name} -->" in text
-        for name in ("rollouts", "overhead", "check", "noticed", "fault matrix")
+        for name in ("rollouts", "overhead", "check", "noticed", "fault matrix", "inventory", "bootstrap")
         for edge in ("begin", "end")
     )
+
+
+def listed(over_static: float) -> dict[str, Any]:
+    spread = {"median": 9.0123, "min": 8.0, "max": 10.0}
+    one = {"runs": 5, **dict.fromkeys(("plugin", "static", "read", "show"), spread)}
+    return {
+        "machine": {"date": "2026-11-25T07:14:51", "processor": "P", "cores": 2},
+        "ansible": "ansible-inventory [core 2.21.5]",
+        "terraform": "Terraform v1.11.4",
+        "hosts": {"10000": {**one, "over_static": over_static, "state_mib": 46.1}},
+    }
+
+
+def test_inventory_that_is_too_slow_is_a_problem() -> None:
+    assert inventory.problems(listed(11.9)) == []
+    assert inventory.problems(listed(12.5)) == [
+        "inventory of 10000 hosts: 12.50 s over a static one, at most 12 s are allowed"
+    ]
+
+
+def test_the_page_says_how_long_an_inventory_takes() -> None:
+    lines = table.render_inventory(listed(1.78)).splitlines()
+    assert "| 10,000 | 5 | 9.01 | 9.01 | +1.78 | 9.012 | 9.012 | 46.1 |" in lines
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_measured_state_is_one_that_the_plugin_reads(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "terraform.tfstate"
+    path.write_text(json.dumps(inventory.state_of(count)), encoding="utf-8")
+    reading = reading_of(read_state(path), Request("ansible_inventory"))
+    assert len(reading["contract"]["hosts"]) == count
+    assert reading["dead"] == {}
