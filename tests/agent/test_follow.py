@@ -81,7 +81,7 @@ def test_a_bad_knock_starts_nothing_and_a_body_chooses_nothing(site: Watched) ->
     assert site.client.get(RELEASE, Authorization="Bearer guess").status == 401
 
 
-def test_timer_boot_and_knock_at_once_are_one_rollout(site: Watched, under_load: UnderLoad) -> None:
+def test_timer_knock_and_a_person_at_once_are_one_rollout(site: Watched, under_load: UnderLoad) -> None:
     with under_load("no fault: timer, knock and a person at once") as case:
         digest = site.publish()
         together = (

@@ -96,4 +96,7 @@ def _unpack(archive: Path, folder: Path, url: str) -> None:
     except (tarfile.TarError, OSError, EOFError) as error:
         raise NotReadyError(f"{url} cannot be unpacked: {error}") from error
     if not (folder / "ansible_collections").is_dir():
-        raise NotReadyError(f"{url} is no bundle: ansible_collections/ is missing; make one with `make bundle`")
+        raise NotReadyError(
+            f"{url} is no bundle: ansible_collections/ is missing; "
+            "build one with `ansible-playbook billing.infrastructure.bundle`"
+        )
