@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "build" / "logs"
 # A step that is not pytest reports what it checked with such a line.
 COUNTS = re.compile(r"^counts: passed=(\d+) failed=(\d+) skipped=(\d+)$")
+# Of a failed test the summary shows one line of this length; where only the end of the output is kept, it is all there.
+_CLUE = 400
 
 
 @dataclass
@@ -49,12 +51,13 @@ class Counts:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one suite. `seconds` is wall-clock time."""
+    """What became of one suite. `seconds` is wall-clock time; `clues` has a line for each failed test."""
 
     suite: str
     counts: Counts
     seconds: float
     failed_steps: tuple[str, ...]
+    clues: tuple[str, ...] = ()
 
     @property
     def green(self) -> bool:
@@ -70,6 +73,16 @@ def junit_counts(report: Path) -> Counts:
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         counts.add(Counts(total - skipped - failed, failed, skipped))
     return counts
+
+
+def junit_clues(report: Path) -> list[str]:
+    """Say of each failed test in a JUnit report, in one line, what it is called and why it failed."""
+    clues = []
+    for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 (written by our own pytest)
+        for end in (*case.iterfind("failure"), *case.iterfind("error")):
+            line = f"{case.get('classname')}::{case.get('name')}: {' '.join(end.get('message', '').split())}"
+            clues.append(line[:_CLUE])
+    return clues
 
 
 class Console:
@@ -100,9 +113,14 @@ def alone(suite: Suite, console: Console) -> Iterator[None]:
         yield
 
 
+def report_of(suite: str, step: Step) -> Path:
+    """Return where the JUnit report of a step goes."""
+    return LOGS / f"{suite}-{re.sub('[^a-z0-9]+', '-', step.name.lower())}.xml"
+
+
 def run_step(suite: str, step: Step, log_path: Path, console: Console) -> tuple[int, Counts]:
     """Run one step; return its exit code and how many tests it counted (a plain command is one test)."""
-    report = LOGS / f"{suite}-{re.sub('[^a-z0-9]+', '-', step.name.lower())}.xml"
+    report = report_of(suite, step)
     report.unlink(missing_ok=True)
     argv = [*step.argv, f"--junitxml={report}"] if step.pytest else list(step.argv)
     counts: Counts | None = None
@@ -139,6 +157,7 @@ def run_suite(suite: Suite, console: Console) -> Result:
     log_path = LOGS / f"{suite.name}.log"
     log_path.write_text("")
     failed: list[str] = []
+    clues: list[str] = []
     started, counts = time.monotonic(), Counts()
     for step in suite.steps():
         if step.only_after_success and failed:
@@ -150,8 +169,10 @@ def run_suite(suite: Suite, console: Console) -> Result:
         counts.add(numbers)
         if code != 0:
             failed.append(step.name)
+            report = report_of(suite.name, step)
+            clues += junit_clues(report) if report.exists() else []
             console.write(suite.name, f"=== {suite.name}: {step.name}: FAILED with {code}\n")
-    return Result(suite.name, counts, time.monotonic() - started, tuple(failed))
+    return Result(suite.name, counts, time.monotonic() - started, tuple(failed), tuple(clues))
 
 
 def summary(results: Sequence[Result], seconds: float) -> str:
@@ -162,6 +183,7 @@ def summary(results: Sequence[Result], seconds: float) -> str:
         row = f"{result.suite:<14}{word:<8}{result.seconds:>8.0f}"
         row += f"{numbers.passed:>8}{numbers.failed:>8}{numbers.skipped:>9}  {'; '.join(result.failed_steps)}"
         lines.append(row.rstrip())
+    lines += [clue for result in results for clue in result.clues]
     red = [result.suite for result in results if not result.green]
     verdict = f"FAILED: {', '.join(red)} (see build/logs/)" if red else "all suites are green"
     return "\n".join([*lines, f"{verdict}, {seconds:.0f} s"])
