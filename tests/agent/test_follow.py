@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.client import HTTPException
 
 import pytest
 
@@ -25,6 +28,13 @@ def ssh_answers(site: Watched) -> bool:
     except OSError:
         return False
     return True
+
+
+def heard(site: Watched) -> bool:
+    try:
+        return site.knock() == 202
+    except (OSError, HTTPException):
+        return False
 
 
 @pytest.mark.parametrize("how", ["poll", "knock"])
@@ -91,6 +101,24 @@ def test_timer_knock_and_a_person_at_once_are_one_rollout(site: Watched, under_l
         site.remote.sh(together)
         assert site.knock() == 202
         site.wait_released(digest)
+        site.stop_timer()
+        case.wanted = site.good
+    entries = [one for one in site.history() if one["after"] and one["after"]["digest"] == digest]
+    assert [(one["kind"], one["outcome"]) for one in entries] == [("rollout", "live")]
+
+
+def test_timer_boot_knock_and_a_person_at_once_are_one_rollout(site: Watched, under_load: UnderLoad) -> None:
+    fault = "power loss, then boot, timer, knock and a person at once"
+    with under_load(fault, anything=True) as case, ThreadPoolExecutor() as other:
+        digest = site.publish()
+        site.host.kill()
+        site.remote.forget()
+        # The timer comes with the boot; whoever knocks does so from before Nginx is there until somebody hears it.
+        knocked = other.submit(wait_until, partial(heard, site), 90, "nobody hears a knock")
+        site.host.start()
+        site.command("check")
+        knocked.result()
+        site.wait_released(digest, 120)
         site.stop_timer()
         case.wanted = site.good
     entries = [one for one in site.history() if one["after"] and one["after"]["digest"] == digest]

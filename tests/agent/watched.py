@@ -124,13 +124,11 @@ class Watched(Site):
 
         def live() -> bool:
             try:
-                ready = self.ask().status == 200
+                answer = self.ask()
             except (OSError, HTTPException):  # The host boots.
                 return False
-            if not ready:
-                return False
-            found = self.release()
-            return found["digest"] == digest and found["rollout"] is None
+            found = answer.json()["services"]["api"] if answer.status == 200 else {}
+            return found.get("digest") == digest and found["rollout"] is None
 
         deadline = time.monotonic() + timeout
         while not live():

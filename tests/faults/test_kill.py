@@ -30,7 +30,7 @@ def test_the_cases_are_all_actions_of_a_rollout(site: Site, under_load: UnderLoa
         site.succeed(site.push())
     with under_load("no fault") as case:
         case.wanted = site.push()
-        done = site.succeed(case.wanted)
+        done = site.succeed(case.wanted, intent=sure_of("soak"))
     # Nginx may prove itself at once; the case of this action waits for a rollout in which it does not.
     assert set(ACTIONS) - {"prove"} <= words(done["actions"]) <= set(ACTIONS), done["actions"]
 
