@@ -110,7 +110,8 @@ options:
   hostname:
     description:
       - Jinja expression that gives the name of a host, such as V(terraform_host.addresses.fqdn). It sees the variables
-        of the host, and its name so far as C(inventory_hostname). Two hosts of one name are an error.
+        of the host, and its name so far as C(inventory_hostname). Two hosts of one name are an error,
+        and so is a host named like a group.
     type: str
   hostvars_prefix:
     description: Put before the names of all variables but those that begin with C(ansible_).
@@ -206,6 +207,7 @@ from ansible.utils.unsafe_proxy import wrap_var
 
 from ..plugin_utils._terraform_command import BINARIES, Command, find_binary
 from ..plugin_utils._terraform_contract import Contract, Inventory, TerraformError, build_inventory, is_host_name
+from ..plugin_utils._terraform_names import refuse_taken_name
 from ..plugin_utils._terraform_project import Project, look_at
 from ..plugin_utils._terraform_reading import Reading, Request, read_outputs, reading_of
 from ..plugin_utils._terraform_resources import parse_selectors
@@ -350,11 +352,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if not self._passes_filters(host.origin, seen):
                 continue
             name = self._host_name(host.name, host.origin, seen)
-            if name in origins:
-                raise TerraformError(
-                    f"{origins[name]} and {host.origin} would both be the host {name}. Correct hostname, or set it to "
-                    "an expression that tells them apart."
-                )
+            refuse_taken_name(name, host.origin, origins, self.inventory.groups)
             origins[name] = host.origin
             self.inventory.add_host(name)
             for group_name in host.groups:
@@ -365,6 +363,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self._set_composite_vars(compose, self.inventory.get_host(name).get_vars(), name, strict=strict)
                 self._add_host_to_composed_groups(groups, {}, name, strict=strict)
                 self._add_host_to_keyed_groups(keyed, {}, name, strict=strict)
+        for name, origin in origins.items():  # compose may have made groups of that name since
+            refuse_taken_name(name, origin, {}, self.inventory.groups)
 
     def _passes_filters(self, origin: str, variables: Mapping[str, Any]) -> bool:
         for condition in self.get_option("filters"):

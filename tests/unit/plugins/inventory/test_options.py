@@ -77,3 +77,31 @@ def test_instances_of_count_and_for_each_are_hosts_of_their_own(inventory: Inven
     )
     inventory.configure(resources=[{"type": "aws_instance"}], hostname="terraform_host.resource_id")
     assert names(inventory.list()) == ["i-1", "i-2", "i-3", "i-4"]
+
+
+@pytest.mark.parametrize("name", ["billing", "all", "ungrouped"])
+def test_host_is_never_taken_for_a_group(inventory: Inventory, name: str) -> None:
+    inventory.write_state(state(contract(api1=host(), api2=host())))
+    inventory.configure(hostname=f"'{name}' if inventory_hostname == 'api2' else inventory_hostname")
+    message = inventory.error()
+    assert squeezed(f"api2 would be the host {name}, and {name} is a group, too. Set hostname") in message
+
+
+def test_resource_is_never_taken_for_the_group_of_another(inventory: Inventory) -> None:
+    servers = [resource(instance("i-1"), name="web"), resource(instance("i-2"), name="db")]
+    inventory.write_state(state(outputs={}, resources=servers))
+    inventory.configure(
+        resources=[
+            {"type": "aws_instance", "name": "web", "groups": ["db"]},
+            {"type": "aws_instance", "name": "db", "groups": ["all_db", "backend"]},
+        ]
+    )
+    assert squeezed("aws_instance.db would be the host db, and db is a group, too.") in inventory.error()
+    inventory.configure(resources=[{"type": "aws_instance", "groups": ["web"]}])
+    assert squeezed("aws_instance.web would be the host web, and web is a group, too.") in inventory.error()
+
+
+def test_host_is_never_taken_for_a_group_that_is_made_later(inventory: Inventory) -> None:
+    inventory.write_state(state(contract(api1=host(), api2=host())))
+    inventory.configure(keyed_groups=[{"key": "inventory_hostname | replace('2', '1')", "separator": ""}])
+    assert squeezed("api1 would be the host api1, and api1 is a group, too.") in inventory.error()
