@@ -26,6 +26,7 @@ def disk(machine: Machine) -> Path:
     machine.config["data_volume"] = {"device": str(device), "mount": str(machine.root / "data")}
     for name in ("systemctl", "mount"):
         machine.command(name, "true")
+    machine.command("systemd-escape", '[ "$1 $2" = "--path --suffix=mount" ] && echo data.mount || echo check.service')
     machine.command("findmnt", f"echo {device}")
     return device
 
@@ -116,3 +117,33 @@ def test_other_file_system_in_its_place_is_refused(machine: Machine, disk: Path)
     status = machine.run()
     assert status["state"] == "failed"
     assert f"is /dev/sdz1, not the data volume {disk}" in status["reason"]
+
+
+def test_it_is_mounted_by_systemds_own_job(machine: Machine, disk: Path) -> None:
+    assert disk.exists()
+    assert machine.run()["state"] == "ready"
+    assert "systemctl start data.mount" in machine.calls
+    assert not any(call.startswith("mount ") for call in machine.calls)
+
+
+def test_where_systemd_sees_no_devices_it_is_mounted_without(machine: Machine, disk: Path) -> None:
+    assert disk.exists()
+    machine.command("systemctl", '[ "$1" != show ] || echo not-found')
+    assert machine.run()["state"] == "ready"
+    assert f"mount {machine.root}/data" in machine.calls
+
+
+def test_damaged_file_system_is_not_mounted_and_told(machine: Machine, disk: Path) -> None:
+    machine.command("systemctl", '[ "$1" != start ] || { echo A dependency job failed >&2; exit 1; }')
+    status = machine.run()
+    assert (status["state"], status["phase"]) == ("failed", "volume")
+    assert status["reason"].startswith(f"the file system on {disk} is damaged")
+    assert f"fsck {disk}" in status["reason"]
+    assert "systemctl is-failed check.service" in machine.calls
+    assert not any(call.startswith("mount ") for call in machine.calls)
+
+
+def test_other_failure_to_mount_is_told_as_systemd_tells_it(machine: Machine, disk: Path) -> None:
+    assert disk.exists()
+    machine.command("systemctl", '[ "$1" != start ] && [ "$1" != is-failed ] || { echo Job timed out >&2; exit 1; }')
+    assert "cannot be mounted: Job timed out journalctl --unit data.mount" in machine.run()["reason"]

@@ -9,6 +9,8 @@ from pathlib import Path
 from .host import MEBIBYTE, NotReadyError, Paths, WaitingError, must, run, say, sync_folder, write
 
 DEVICE_SECONDS = 30.0
+# Below the hour that systemd gives a run. A check of the file system that takes longer goes on by itself.
+MOUNT_SECONDS = 3000.0
 
 
 def ensure_volume(volume: dict[str, str], paths: Paths, seconds: float = DEVICE_SECONDS) -> None:
@@ -26,8 +28,27 @@ def ensure_volume(volume: dict[str, str], paths: Paths, seconds: float = DEVICE_
         write(paths.docker_unit, unit)
     must(["systemctl", "daemon-reload"])  # Also for what a run wrote that was killed right after.
     if not os.path.ismount(mount):
-        must(["mount", str(mount)])
+        _mount(device, mount)
         _refuse_another(device, mount)
+
+
+def _mount(device: str, mount: Path) -> None:
+    """Mount through systemd: after its own job where the boot has begun one, and checked before."""
+    unit = must(["systemd-escape", "--path", "--suffix=mount", str(mount)]).strip()
+    # So it is where systemd sees no devices, in a container whose /sys is read-only.
+    if must(["systemctl", "show", "--property=LoadState", "--value", unit]).strip() == "not-found":
+        must(["mount", str(mount)])
+        return
+    done = run(["systemctl", "start", unit], MOUNT_SECONDS)
+    if done.returncode == 0:
+        return
+    check = must(["systemd-escape", "--path", "--template=systemd-fsck@.service", device]).strip()
+    if run(["systemctl", "is-failed", check], 60).returncode == 0:
+        raise NotReadyError(
+            f"the file system on {device} is damaged beyond what fsck mends by itself. It was not mounted. "
+            f"Take a snapshot, then run: fsck {device}"
+        )
+    raise NotReadyError(f"{device} cannot be mounted: {done.stderr.strip()[-500:]} journalctl --unit {unit} says more")
 
 
 def _refuse_another(device: str, mount: Path) -> None:
