@@ -34,6 +34,9 @@ locals {
   # It is there when the first boot is through.
   arranged = "/var/lib/billing-bootstrap/arranged"
 
+  # What cloud-init keeps of the modules that make this server, however this release of it writes their names.
+  begun = [for name in ["write*files", "ca*certs", "users*groups", "ssh", "runcmd", "scripts*user"] : "/var/lib/cloud/instance/sem/config_${name}"]
+
   program = [for name in fileset("${path.module}/files", "billing_bootstrap/*.py") : {
     path        = "/usr/local/lib/billing-bootstrap/${name}"
     permissions = "0644"
@@ -50,7 +53,7 @@ locals {
       { path = "/etc/systemd/system/billing-bootstrap.timer", permissions = "0644", content = templatefile("${path.module}/files/billing-bootstrap.timer.tftpl", { interval = var.interval }) },
     ])
     # A power loss in the first boot: cloud-init counts as done what it has begun, so that it is let begin again.
-    bootcmd = [["sh", "-c", "[ -e ${local.arranged} ] || rm -f /var/lib/cloud/instance/sem/config_write*files /var/lib/cloud/instance/sem/config_runcmd /var/lib/cloud/instance/sem/config_scripts*user"]]
+    bootcmd = [["sh", "-c", "[ -e ${local.arranged} ] || rm -f ${join(" ", local.begun)}"]]
     runcmd = [
       ["systemctl", "daemon-reload"],
       ["systemctl", "enable", "--now", "billing-bootstrap.timer"],

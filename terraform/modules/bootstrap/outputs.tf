@@ -4,6 +4,11 @@
 output "user_data" {
   description = "User data for cloud-init, in the clear."
   value       = local.user_data
+
+  precondition {
+    condition     = var.data_volume == null ? true : try(var.variables.project_data_root, var.data_volume.mount) == var.data_volume.mount
+    error_message = "variables.project_data_root would put PostgreSQL beside the data volume, and its data would go with the server. Leave it out: it is data_volume.mount (${try(var.data_volume.mount, "")})."
+  }
 }
 
 output "user_data_base64" {

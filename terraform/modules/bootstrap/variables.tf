@@ -82,9 +82,10 @@ variable "variables" {
     error_message = "variables is an object: { api_image = \"registry.example.com/billing-api:stable\" }."
   }
 
+  # The same expression stands in modules/contract. A Jinja reference, a switch and nothing are no secrets.
   validation {
-    condition     = !anytrue([for name in try(keys(var.variables), []) : can(regex("(password|passwd|passphrase|_pass|secret|secrets|token|private_key)$", name))])
-    error_message = "variables must not carry a secret: user data is stored and shown in the clear. Put it where `secrets` says. Wrong: ${join(", ", [for name in try(keys(var.variables), []) : name if can(regex("(password|passwd|passphrase|_pass|secret|secrets|token|private_key)$", name))])}."
+    condition     = length(regexall("(?i)\"([^\"]*(?:password|passwd|passphrase|_pass|secrets?|token|(?:private|api|access|secret)[_-]?key))\":(?:\"(?:[^\"{]|\\{[^{])|-?[0-9]|\\[[^\\]]|\\{[^}])|://[^/@\"{\\s]*:[^/@\"{\\s]+@", jsonencode(var.variables))) == 0
+    error_message = "variables must not carry a secret, at any depth: user data is stored and shown in the clear. Put it where `secrets` says. Wrong: ${join(", ", distinct([for found in regexall("(?i)\"([^\"]*(?:password|passwd|passphrase|_pass|secrets?|token|(?:private|api|access|secret)[_-]?key))\":(?:\"(?:[^\"{]|\\{[^{])|-?[0-9]|\\[[^\\]]|\\{[^}])|://[^/@\"{\\s]*:[^/@\"{\\s]+@", jsonencode(var.variables)) : found[0] == null ? "a URL with a password" : found[0]]))}."
   }
 }
 
@@ -107,8 +108,9 @@ variable "interval" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[0-9]+ ?[a-z]+( [0-9]+ ?[a-z]+)*$", var.interval))
-    error_message = "interval is a time span of systemd, such as 15min or 1h 30min."
+    # What else systemd does not know, it ignores: the timer would fire once, or always
+    condition     = can(regex("^[0-9]{1,6} ?(s|sec|second|seconds|m|min|minute|minutes|h|hr|hour|hours|d|day|days)( ?[0-9]{1,6} ?(s|sec|second|seconds|m|min|minute|minutes|h|hr|hour|hours|d|day|days))*$", var.interval)) && can(regex("[1-9]", var.interval))
+    error_message = "interval is a time span of systemd longer than nothing, in whole s, min, h or d: 15min, 1h 30min, 1d."
   }
 }
 

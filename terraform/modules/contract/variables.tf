@@ -142,9 +142,10 @@ variable "host_vars" {
     error_message = "A variable name in host_vars is letters, digits and underscores and does not start with a digit."
   }
 
+  # The same expression stands in modules/bootstrap. A Jinja reference, a switch and nothing are no secrets.
   validation {
-    condition     = !anytrue(flatten([for variables in values(var.host_vars) : [for name in try(keys(variables), []) : can(regex("(password|passwd|passphrase|_pass|secret|token|private_key)$", name))]]))
-    error_message = "host_vars must not carry a secret: outputs are stored and printed in the clear. Hand over a path (a name ending in _file) or a name to look it up by."
+    condition     = length(regexall("(?i)\"([^\"]*(?:password|passwd|passphrase|_pass|secrets?|token|(?:private|api|access|secret)[_-]?key))\":(?:\"(?:[^\"{]|\\{[^{])|-?[0-9]|\\[[^\\]]|\\{[^}])|://[^/@\"{\\s]*:[^/@\"{\\s]+@", jsonencode(try(values(var.host_vars), [])))) == 0
+    error_message = "host_vars must not carry a secret, at any depth: outputs are stored and printed in the clear. Hand over a path (a name ending in _file) or a name to look it up by. Wrong: ${join(", ", distinct([for found in regexall("(?i)\"([^\"]*(?:password|passwd|passphrase|_pass|secrets?|token|(?:private|api|access|secret)[_-]?key))\":(?:\"(?:[^\"{]|\\{[^{])|-?[0-9]|\\[[^\\]]|\\{[^}])|://[^/@\"{\\s]*:[^/@\"{\\s]+@", jsonencode(try(values(var.host_vars), []))) : found[0] == null ? "a URL with a password" : found[0]]))}."
   }
 }
 
@@ -183,8 +184,9 @@ variable "group_vars" {
     error_message = "A variable name in group_vars is letters, digits and underscores and does not start with a digit."
   }
 
+  # The same expression stands in modules/bootstrap. A Jinja reference, a switch and nothing are no secrets.
   validation {
-    condition     = !anytrue(flatten([for variables in values(var.group_vars) : [for name in try(keys(variables), []) : can(regex("(password|passwd|passphrase|_pass|secret|token|private_key)$", name))]]))
-    error_message = "group_vars must not carry a secret: outputs are stored and printed in the clear. Hand over a path (a name ending in _file) or a name to look it up by."
+    condition     = length(regexall("(?i)\"([^\"]*(?:password|passwd|passphrase|_pass|secrets?|token|(?:private|api|access|secret)[_-]?key))\":(?:\"(?:[^\"{]|\\{[^{])|-?[0-9]|\\[[^\\]]|\\{[^}])|://[^/@\"{\\s]*:[^/@\"{\\s]+@", jsonencode(try(values(var.group_vars), [])))) == 0
+    error_message = "group_vars must not carry a secret, at any depth: outputs are stored and printed in the clear. Hand over a path (a name ending in _file) or a name to look it up by. Wrong: ${join(", ", distinct([for found in regexall("(?i)\"([^\"]*(?:password|passwd|passphrase|_pass|secrets?|token|(?:private|api|access|secret)[_-]?key))\":(?:\"(?:[^\"{]|\\{[^{])|-?[0-9]|\\[[^\\]]|\\{[^}])|://[^/@\"{\\s]*:[^/@\"{\\s]+@", jsonencode(try(values(var.group_vars), []))) : found[0] == null ? "a URL with a password" : found[0]]))}."
   }
 }

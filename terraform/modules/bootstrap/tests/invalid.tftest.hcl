@@ -14,6 +14,31 @@ run "secrets_are_refused_in_variables" {
   }
 }
 
+run "secrets_are_refused_at_any_depth" {
+  command         = plan
+  expect_failures = [var.variables]
+  variables {
+    variables = { docker_registries = [{ registry = "registry.example.com", password = "hunter2" }] }
+  }
+}
+
+run "passwords_in_urls_are_refused" {
+  command         = plan
+  expect_failures = [var.variables]
+  variables {
+    variables = { api_database_url = "postgresql://u:hunter2@db/x" }
+  }
+}
+
+run "data_root_beside_the_volume_is_refused" {
+  command         = plan
+  expect_failures = [output.user_data]
+  variables {
+    data_volume = { device = "/dev/sdb" }
+    variables   = { project_data_root = "/data" }
+  }
+}
+
 run "http_is_refused" {
   command         = plan
   expect_failures = [var.bundle]
@@ -59,6 +84,14 @@ run "an_interval_is_a_time_span" {
   expect_failures = [var.interval]
   variables {
     interval = "often"
+  }
+}
+
+run "an_interval_is_longer_than_nothing" {
+  command         = plan
+  expect_failures = [var.interval]
+  variables {
+    interval = "0s"
   }
 }
 

@@ -27,8 +27,12 @@ run "user_data_is_cloud_config" {
     error_message = "A first boot that was cut off begins anew; the mark comes last."
   }
   assert {
-    condition     = length(output.user_data_base64) < 10 * 1024 * 4 / 3
-    error_message = "An ordinary server leaves 6 of the 16 KB that clouds allow for variables and certificates."
+    condition     = alltrue([for name in ["config_write*files", "config_ca*certs", "config_users*groups", "config_ssh", "config_runcmd", "config_scripts*user"] : contains(split(" ", yamldecode(output.user_data).bootcmd[0][2]), "/var/lib/cloud/instance/sem/${name}")])
+    error_message = "Program, authorities, users and keys are begun anew."
+  }
+  assert {
+    condition     = length(output.user_data_base64) < 11 * 1024 * 4 / 3
+    error_message = "An ordinary server leaves 5 of the 16 KB that clouds allow for variables and certificates."
   }
 }
 
@@ -51,6 +55,28 @@ run "plain_https_needs_no_aws" {
   assert {
     condition     = !can(yamldecode(output.user_data).ca_certs)
     error_message = "The system's trust store is left alone."
+  }
+}
+
+run "references_to_secrets_are_no_secrets" {
+  command = plan
+  variables {
+    variables = { api_image = "x", api_secrets = {}, api_env = { KEY_FILE = "/run/secrets/key", API_KEY = "{{ vault_key }}", TOKEN = "", NO_PASSWORD = true }, url = "postgresql://app:{{ word }}@db:5432/x" }
+  }
+}
+
+run "data_root_may_be_said_again" {
+  command = plan
+  variables {
+    data_volume = { device = "/dev/sdb", mount = "/data" }
+    variables   = { project_data_root = "/data" }
+  }
+}
+
+run "a_server_without_a_volume_has_its_data_anywhere" {
+  command = plan
+  variables {
+    variables = { project_data_root = "/data" }
   }
 }
 

@@ -287,3 +287,19 @@ run "option_path_that_is_null" {
   }
   expect_failures = [var.hosts]
 }
+
+run "host_variable_with_a_secret_in_it" {
+  command = plan
+  variables {
+    host_vars = { a = { api_env = { STRIPE_SECRET = "sk_live" } } }
+  }
+  expect_failures = [var.host_vars]
+}
+
+run "group_variable_with_a_password_in_a_url" {
+  command = plan
+  variables {
+    group_vars = { web = { api_env = ["DATABASE_URL=postgresql://u:hunter2@db/x"] } }
+  }
+  expect_failures = [var.group_vars]
+}
