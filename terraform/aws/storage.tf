@@ -150,3 +150,27 @@ resource "aws_s3_object" "bundle" {
 
   depends_on = [aws_s3_bucket_versioning.this, aws_s3_bucket_server_side_encryption_configuration.this]
 }
+
+# What a server says of itself. The first word is Terraform's, with each new server: the old one's "ready" goes with it.
+resource "aws_s3_object" "status" {
+  # checkov:skip=CKV_AWS_186: encrypted with the keys of S3; a key of one's own costs a dollar a month and a charge for every request
+  for_each = local.enabled
+
+  bucket       = aws_s3_bucket.this.id
+  key          = local.status_keys[each.key]
+  content_type = "application/json"
+  content = jsonencode({
+    state    = "waiting"
+    phase    = ""
+    reason   = "the server was made and has said nothing yet: its packages come first, which takes minutes; after that see its console"
+    hostname = each.key
+  })
+
+  lifecycle {
+    # Every further word is the server's.
+    ignore_changes       = all
+    replace_triggered_by = [aws_instance.node[each.key].id]
+  }
+
+  depends_on = [aws_s3_bucket_versioning.this, aws_s3_bucket_server_side_encryption_configuration.this]
+}

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ import pytest
 from tests.bench.server import machine_facts, write
 from tests.ci.setup import ENVIRONMENTS
 
+from .aws_story import AWS, OTHER_IMAGE, Story, planned, replaced, targets
 from .conftest import REPOSITORY, TERRAFORM, Terraform, inventory
 
-AWS = TERRAFORM / "aws"
 EXAMPLES = sorted((AWS / "examples").glob("*.tfvars"))
 CANARY = "swordfish-4711"
 SECRETS = json.dumps({"docker_registries": CANARY})
@@ -93,80 +92,34 @@ def root(
     return terraform
 
 
-def planned(root: Terraform, *arguments: str) -> dict[str, Any]:
-    """Return a plan as JSON."""
-    root.run("plan", f"-out={root.folder / 'plan'}", *arguments, f"-var=bundle_file={root.folder / 'bundle.tar.gz'}")
-    plan: dict[str, Any] = json.loads(root.run("show", "-json", str(root.folder / "plan")).stdout)
-    return plan
-
-
-@dataclass
-class Story:
-    """A server's life on the stand-in: what the state said after each phase, and what was printed."""
-
-    root: Terraform
-    seconds: dict[str, float] = field(default_factory=dict)
-    states: dict[str, str] = field(default_factory=dict)
-    said: dict[str, str] = field(default_factory=dict)
-    plan: dict[str, Any] = field(default_factory=dict)
-    inventory: dict[str, Any] = field(default_factory=dict)
-
-    def arguments(self, generation: str = "1", image: str | None = None) -> list[str]:
-        variables = {
-            "bundle_file": str(self.root.folder / "bundle.tar.gz"),
-            "nodes": {
-                "billing-api1": {"generation": generation, "image": image},
-                "billing-api2": {"zone": "b", "enabled": False},
-            },
-            "variables": {"api_image": "registry.example.com/billing-api:stable"},
-            "secret_versions": {"docker_registries": 1},
-            "bucket_force_destroy": True,
-        }
-        path = self.root.folder / "story.tfvars.json"
-        path.write_text(json.dumps(variables), encoding="utf-8")
-        return [f"-var-file={path}"]
-
-    def run(self, phase: str, *arguments: str, ok: tuple[int, ...] = (0,)) -> None:
-        started = time.monotonic()
-        done = self.root.run(*arguments, ok=ok, timeout=600)
-        self.said[phase] = done.stdout + done.stderr
-        self.seconds[phase] = round(time.monotonic() - started, 1)
-        state = self.root.root / "terraform.tfstate"
-        self.states[phase] = state.read_text(encoding="utf-8") if state.exists() else ""
-
-    def instances(self, phase: str, kind: str) -> dict[str, dict[str, Any]]:
-        """Return the attributes of every instance of a resource type by its key."""
-        return {
-            str(instance.get("index_key", "")): instance["attributes"]
-            for resource in json.loads(self.states[phase])["resources"]
-            if resource["mode"] == "managed" and resource["type"] == kind
-            for instance in resource["instances"]
-        }
-
-
-OTHER_IMAGE = "ami-0000000000000000c"
-
-
 @pytest.fixture(scope="module")
-def story(root: Terraform) -> Story:
-    """Live through apply, nothing to do, a new image, replacement, nothing to do, refusal to destroy, destruction."""
-    story = Story(root)
+def story(root: Terraform, endpoint: str) -> Story:
+    """Live through apply, nothing to do, a new image, replacement, a second server, refusal to destroy, destruction."""
+    story = Story(root, endpoint)
     story.plan = planned(root, *story.arguments())
     story.run("apply", "apply", "-auto-approve", *story.arguments())
     story.run("second plan", "plan", *story.arguments())
+    story.told["apply"] = story.status("apply")
+    story.told["server"] = story.status("apply", {"state": "ready", "checked": "now"})
+    story.run("plan after the server's word", "plan", *story.arguments())
     story.run("plan with a newer image", "plan", *story.arguments(image=OTHER_IMAGE))
     story.run("replace", "apply", "-auto-approve", *story.arguments("2", OTHER_IMAGE))
+    story.told["replace"] = story.status("replace")
     story.run("plan after that", "plan", *story.arguments("2", OTHER_IMAGE))
     shutil.copy(root.root / "terraform.tfstate", root.folder / "terraform.tfstate")
     listed = inventory(root.folder, "--list").stdout
     story.inventory = json.loads(listed, object_hook=lambda item: item.get("__ansible_unsafe", item))
+    two = ("2", OTHER_IMAGE, True)
+    story.run("second server", "apply", "-auto-approve", *story.arguments(*two))
+    changed = story.arguments(*two, api_replicas=2)
+    story.all_at_once, story.one_by_one = planned(root, *changed), planned(root, *targets("billing-api1"), *changed)
     override = root.root / "test_override.tf"
     override.rename(root.folder / "test_override.tf")
-    story.run("destroy as it is", "plan", "-destroy", "-refresh=false", *story.arguments("2", OTHER_IMAGE), ok=(0, 1))
+    story.run("destroy as it is", "plan", "-destroy", "-refresh=false", *story.arguments(*two), ok=(0, 1))
     alone = '-var=nodes={"billing-api1":{}}'
-    story.run("node left out", "plan", "-refresh=false", *story.arguments("2", OTHER_IMAGE), alone, ok=(0, 1))
+    story.run("node left out", "plan", "-refresh=false", *story.arguments(*two), alone, ok=(0, 1))
     (root.folder / "test_override.tf").rename(override)
-    story.run("destroy", "destroy", "-auto-approve", *story.arguments("2", OTHER_IMAGE))
+    story.run("destroy", "destroy", "-auto-approve", *story.arguments(*two))
     version = json.loads(root.run("version", "-json").stdout)
     write(
         "terraform-aws",
@@ -185,6 +138,23 @@ def story(root: Terraform) -> Story:
 def test_second_plan_is_empty(story: Story) -> None:
     assert "No changes." in story.said["second plan"]
     assert "No changes." in story.said["plan after that"]
+
+
+def test_status_is_the_servers_word_until_it_is_replaced(story: Story) -> None:
+    assert story.told["apply"]["state"] == "waiting"
+    assert story.told["server"]["state"] == "ready"
+    assert "No changes." in story.said["plan after the server's word"]
+    assert story.told["replace"]["state"] == "waiting"
+    assert "has said nothing yet" in story.told["replace"]["reason"]
+
+
+def test_servers_are_replaced_one_by_one_as_the_readme_says(story: Story) -> None:
+    def of(node: str) -> set[str]:
+        kinds = ("aws_instance.node", "aws_volume_attachment.data", "aws_eip_association.node", "aws_s3_object.status")
+        return {f'{kind}["{node}"]' for kind in kinds}
+
+    assert replaced(story.all_at_once) == of("billing-api1") | of("billing-api2")
+    assert replaced(story.one_by_one) == of("billing-api1")
 
 
 def test_newer_image_alone_replaces_nothing(story: Story) -> None:
@@ -318,7 +288,7 @@ def test_no_secret_in_plan_state_user_data_or_output(story: Story) -> None:
 def test_role_of_a_server_may_do_little(story: Story) -> None:
     (policy, _other) = (json.loads(role["policy"]) for role in story.instances("apply", "aws_iam_role_policy").values())
     (bucket,) = story.instances("apply", "aws_s3_bucket").values()
-    (bundle,) = story.instances("apply", "aws_s3_object").values()
+    bundle = story.instances("apply", "aws_s3_object")[""]
     allowed = {
         (action, statement["Resource"])
         for statement in policy["Statement"]
