@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.bench.server import OUTPUT
 from tests.bootstrap.site import Site, Writer
@@ -89,6 +91,23 @@ def test_data_lies_on_the_volume(serving: Site) -> None:
     device = serving.look("realpath", "/dev/disk/by-id/lab-data").stdout.strip()
     assert mounted.stdout.split() == [device, "ext4"]
     assert "PG_VERSION" in serving.look("sh", "-c", "find /srv/billing/postgres -name PG_VERSION").stdout
+
+
+def test_systemd_mounts_and_checks_the_volume(serving: Site) -> None:
+    check = serving.look("systemd-escape", "--path", "--template=systemd-fsck@.service", "/dev/disk/by-id/lab-data")
+    assert serving.look("systemctl", "is-active", check.stdout.strip(), "srv-billing.mount").stdout.split() == [
+        "active",
+        "active",
+    ]
+
+
+def test_a_first_boot_that_was_cut_off_would_begin_anew(serving: Site) -> None:
+    """What bootcmd removes is what this release of cloud-init keeps of the modules that make the server."""
+    user_data = yaml.safe_load(serving.look("cloud-init", "query", "userdata").stdout)
+    patterns = [word for word in user_data["bootcmd"][0][2].split() if "/sem/" in word]
+    kept = serving.look("sh", "-c", "ls -d /var/lib/cloud/instance/sem/*").stdout.split()
+    assert len(patterns) == 6
+    assert [pattern for pattern in patterns if not fnmatch.filter(kept, pattern)] == []
 
 
 def test_second_run_changes_nothing(serving: Site, numbers: dict[str, Any]) -> None:

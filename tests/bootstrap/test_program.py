@@ -7,7 +7,6 @@ from __future__ import annotations
 import fcntl
 import io
 import json
-import signal
 import tarfile
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 import yaml
 from billing_bootstrap.bundle import ensure_bundle
 from billing_bootstrap.given import unsafe_yaml
-from billing_bootstrap.program import main, stopped
+from billing_bootstrap.program import main
 
 from tests.bootstrap.conftest import Machine, make_bundle
 from tests.integration.runs import ROOT
@@ -47,23 +46,6 @@ def test_playbook_runs_in_the_group_that_it_wants_with_the_bundle(machine: Machi
     assert inventory["billing"]["hosts"]["billing-api1"]["ansible_connection"] == "local"
     sha256 = machine.config["bundle"]["sha256"]
     assert (machine.root / "seen").read_text() == f"path={machine.paths.bundles}/{sha256}\n"
-
-
-def test_playbook_that_fails_is_told_and_the_next_run_is_ready(machine: Machine) -> None:
-    machine.command(
-        "ansible-playbook",
-        """cat <<'END'
-TASK [billing.infrastructure.docker : Install the packages] ********
-fatal: [billing-api1]: FAILED! => {"changed": false, "msg": "no \\"room\\" left"}
-END
-exit 2""",
-    )
-    status = machine.run()
-    assert (status["code"], status["state"], status["phase"]) == (1, "failed", "playbook")
-    assert 'ended with 2 at billing.infrastructure.docker : Install the packages: no "room" left' in status["reason"]
-    assert "failed (playbook): billing.infrastructure.deploy_compose ended" in machine.paths.console.read_text()
-    machine.command("ansible-playbook", "true")
-    assert machine.run()["state"] == "ready"
 
 
 def test_failure_after_a_good_run_is_no_longer_ready(machine: Machine) -> None:
@@ -307,59 +289,7 @@ def test_any_character_of_a_secret_arrives() -> None:
     assert yaml.load(unsafe_yaml({secret: [secret]}), loader) == {secret: [secret]}  # noqa: S506 (a SafeLoader)
 
 
-def test_no_secret_is_told(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    with_parameters(machine, docker_registries='[{"password": "hush-hush"}]')
-    machine.command("ansible-playbook", """echo 'fatal: [x]: FAILED! => {"msg": "hush-hush is no password"}'; exit 2""")
-    status = machine.run()
-    assert "******** is no password" in status["reason"]
-    assert "hush-hush" not in capsys.readouterr().out
-    assert machine.paths.status.stat().st_mode & 0o777 == 0o640
-
-
-# -- status
-
-
-def test_what_another_server_published_is_replaced_at_once(machine: Machine) -> None:
-    machine.config["status_url"] = "s3://bucket/status/billing-api1.json"
-    machine.command("aws", f"cat >> {machine.root}/published.json")
-    machine.run()
-    published = (machine.root / "published.json").read_text()
-    assert [json.loads(one)["state"] for one in published.replace("}\n{", "}\n\n{").split("\n\n")] == [
-        "waiting",
-        "ready",
-    ]
-
-
-def test_a_run_that_is_stopped_says_so(machine: Machine) -> None:
-    machine.run()
-    machine.command("ansible-playbook", "kill -TERM $PPID; sleep 5")
-    before = signal.signal(signal.SIGTERM, stopped)
-    try:
-        status = machine.run()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert (status["state"], status["phase"], "was stopped" in status["reason"]) == ("waiting", "playbook", True)
-
-
-def test_a_configuration_that_is_half_written_is_told_on_the_console(machine: Machine) -> None:
-    machine.paths.config.parent.mkdir(parents=True)
-    machine.paths.config.write_text("{half")
-    with pytest.raises(ValueError, match="Expecting"):
-        main(machine.paths)
-    assert "cannot be read" in machine.paths.console.read_text()
-
-
-def test_status_is_published_through_a_pipe(machine: Machine) -> None:
-    machine.command("aws", f"cat > {machine.root}/published.json")
-    machine.config["status_url"] = "s3://bucket/status/billing-api1.json"
-    machine.run()
-    assert json.loads((machine.root / "published.json").read_text())["state"] == "ready"
-
-
-def test_status_that_cannot_be_published_stops_nothing(machine: Machine) -> None:
-    machine.command("aws", "exit 1")
-    machine.config["status_url"] = "s3://bucket/status/billing-api1.json"
-    assert machine.run()["state"] == "ready"
+# -- configuration
 
 
 def test_config_is_what_terraform_renders(machine: Machine) -> None:

@@ -33,6 +33,7 @@ def converge(config: dict[str, Any], paths: Paths, status: Status) -> None:
     with status.phase("secrets"):
         secrets = read_secrets(config["secrets"], config["region"])
     with status.phase("playbook"):
+        status.tell()  # On a fresh server the first time that it can, and it may take long
         status.values["changed"] = run_playbook(config, collections, secrets, paths)
 
 
@@ -74,7 +75,7 @@ def main(paths: Paths) -> int:
             return 0
         status = Status(paths, config, publisher(config))
         try:
-            status.begins()
+            status.tell()
             converge(config, paths, status)
         except NotReadyError as error:
             status.ends(error.state, str(error))

@@ -13,6 +13,8 @@ from typing import Any
 
 from .host import Paths, say, write
 
+_KILLED = "the run before was killed in phase"
+
 
 class Status:
     """The status file, the journal and the console. `publish` takes the JSON text further."""
@@ -22,10 +24,14 @@ class Status:
         before: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
             before = json.loads(paths.status.read_text())
+        reason = before.get("reason", "")
+        # Who ends in peace, says why
+        if before.get("state") != "ready" and before.get("phase") and (not reason or reason.startswith(_KILLED)):
+            reason = f"{_KILLED} {before['phase']}: see the journal"
         self.values = {
             "state": before.get("state", "waiting"),
             "phase": "",
-            "reason": before.get("reason", ""),
+            "reason": reason,
             "since": before.get("since", _now()),
             "checked": _now(),
             "bundle": config["bundle"]["sha256"],
@@ -35,8 +41,8 @@ class Status:
             "seconds": before.get("seconds", {}),
         }
 
-    def begins(self) -> None:
-        """Tell, where the server is not ready, that it is being seen to: what was published is of the server before."""
+    def tell(self) -> None:
+        """Publish, where the server is not ready, how far it is: what was published may be of the server before."""
         if self.values["state"] != "ready":
             self._publish(self._text())
 
