@@ -96,6 +96,10 @@ def test_failure_that_is_ignored_is_none(machine: Machine) -> None:
         ),
         ({"msg": "no room", "stderr": "of no interest"}, "no room"),
         ({"censored": "the output has been hidden"}, "the output has been hidden"),
+        (
+            {"msg": "The command exited with a non-zero return code.", "stderr": "error: 502"},
+            "The command exited with a non-zero return code: error: 502",
+        ),
         ({"msg": "non-zero return code"}, "non-zero return code"),
         ({"msg": ["one", "two"]}, "['one', 'two']"),
         ({}, "see the journal"),

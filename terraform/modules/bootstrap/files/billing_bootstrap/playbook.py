@@ -116,8 +116,8 @@ def _message(line: str) -> str:
             result = json.loads(line[begin.end() :])
             break
     message = str(result.get("msg") or "")
-    if message and not re.search("non-zero return code$|^MODULE FAILURE", message):
+    if message and not re.search(r"non-zero return code\.?$|^MODULE FAILURE", message):
         return message
     printed = ("stderr", "module_stderr", "stdout", "module_stdout", "censored")
     more = next((text for name in printed if (text := str(result.get(name) or "").strip())), "")
-    return ": ".join(part for part in (message, more[-_TAIL:]) if part)
+    return ": ".join(part for part in (message.rstrip("."), more[-_TAIL:]) if part)
