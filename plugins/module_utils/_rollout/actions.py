@@ -66,6 +66,7 @@ class Actions:
         record = seen.record
         now = timestamp()
         before = record.live_release
+        asked = self.store.record(record.intent.service)
         rollout = Rollout(
             id=f"{now}-{os.urandom(4).hex()}",
             kind=goal.kind,
@@ -75,7 +76,10 @@ class Actions:
             reference=goal.reference,
             actor=goal.actor,
             before=before,
+            intent_before=asked.intent if asked else None,
         )
+        if asked and before:  # What leaves may be gone back to.
+            self.store.keep_intent(asked.intent, before)
         self.progress(f"{record.intent.service}: {before.id if before else 'nothing'} -> {goal.release.id}")
         live = record.live if record.intent.slotted else ""
         slots = {**record.slots, action.slot: goal.release}
@@ -121,6 +125,7 @@ class Actions:
         """From here on the new slot is the live one: whoever reads the record makes it true."""
         rollout = replace(seen.rollout, stage=SWITCH)
         self.store.save(replace(seen.record, live=action.slot, rollout=rollout))
+        self.watch.remember(failure=None)
 
     def _switch(self, action: Action, _goal: Goal | None, seen: Observation) -> None:
         record = seen.record
@@ -164,20 +169,26 @@ class Actions:
 
     def _finish(self, action: Action, _goal: Goal | None, seen: Observation) -> None:
         record, rollout, outcome = seen.record, seen.record.rollout, action.reason
-        live = record.live_release
-        good = record.good
+        live, records = record.live_release, Records(self.docker, self.store)
+        good, intent, failed = record.good, record.intent, self.watch.memory.failure
         if outcome == "live" and live is not None:
             good = (live, *(release for release in good if release != live))[: self.watch.keep(record.intent)]
+            if rollout is None or rollout.kind == "rollout":  # It was forced, or stayed although it had failed.
+                records.lift(intent.service, live)
         slots = {} if record.live is None or live is None else {record.live: live}
         if rollout is not None:
             if rollout.kind == "rollback" and rollout.before and outcome == "live":
                 # Before the record says that it is over: whoever follows a tag must not bring it back.
                 left = RolloutError("rolled_back", "rolled back by a person")
-                Records(self.docker, self.store).quarantine(record.intent.service, rollout.before, left)
+                records.quarantine(intent.service, rollout.before, left)
+            if outcome != "live" and live and live == rollout.before:
+                intent = rollout.intent_before or intent
             failure = action.failure.as_dict() if action.failure else rollout.failure
             self.watch.ended(record, replace(rollout, failure=failure), outcome)
-        self.store.save(replace(record, slots=slots, good=good, rollout=None))
-        self.watch.memory = Memory(outcome=outcome, failure=None)
+        self.store.save(replace(record, intent=intent, slots=slots, good=good, rollout=None))
+        if failed and outcome == "live":
+            self.progress(f"{intent.service}: what ran before is still to be removed: {failed.code}: {failed.message}")
+        self.watch.memory = Memory(outcome=outcome)
 
     def _prune(self, _action: Action, _goal: Goal | None, seen: Observation) -> None:
         """Remove releases that are kept no more; an image before the files that name it: no crash forgets it."""
@@ -187,9 +198,14 @@ class Actions:
         used |= {release.image for other in self.store.records() for release in (*other.good, *other.slots.values())}
         for release_id in seen.surplus:
             release = kept.get(release_id)
-            if release and release.image not in used:
-                self.docker.remove_image(release.image)
-            self.store.forget(service, release_id)
+            try:
+                if release and release.image not in used:
+                    self.docker.remove_image(release.image)
+            except RolloutError as error:  # How the rollout ended says something else.
+                self.progress(f"{service}: {release_id} is still to be removed: {error.code}: {error.message}")
+            else:
+                self.store.forget(service, release_id)
+        self.watch.remember(pruned=True)
 
     # -- shared
 

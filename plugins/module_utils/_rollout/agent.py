@@ -26,7 +26,8 @@ BREAKER = "circuit breaker"
 _HISTORY = 200  # Entries that the breaker looks back.
 _LONGEST_BACK_OFF = 900.0  # Seconds.
 _LONGEST_WAIT = 3600.0  # Seconds. What a registry may ask for at most; what is further away is a clock's mistake.
-_PASSING = ("older_image", "busy")  # Not the registry's or this host's trouble: no reason to look less often.
+# Not the registry's or this host's trouble: no reason to look less often.
+_PASSING = ("older_image", "busy", "held", "quarantined", "window")
 _CLOCK = Clock()
 # What may go wrong with one service, its files and what registries say: the others are looked after all the same.
 TROUBLE = (RolloutError, OSError, ValueError, KeyError, TypeError)
@@ -143,8 +144,16 @@ class Agent:
 
     def _follow(self, service: str, policy: Policy, memo: Memo, wanted: Release, live: Release) -> Memo:
         """Roll out what the policy wants now."""
+
+        def object_to(now_live: Release) -> None:
+            """Decide again: somebody else was at work until now, perhaps."""
+            again = replace(now_live, image=wanted.image)
+            refusal = self._refusal(service, policy, memo, again, now_live)
+            if refusal is not None:
+                raise RolloutError(refusal.code, refusal.message)
+
         try:
-            self.engine.follow(service, wanted.digest, older=bool(policy.digest))
+            self.engine.follow(service, wanted.digest, older=bool(policy.digest), object_to=object_to)
         except RolloutError as error:
             self.engine.progress(f"{service}: {error.code}: {error.message}")
             candidate = Candidate(wanted.digest, live.id, error.code, error.message, timestamp())
@@ -290,4 +299,5 @@ def status(engine: Engine, config: Config, state: AgentState) -> Mapping[str, An
             ),
         }
     quarantine = [{"release": key, **entry} for key, entry in sorted(refused.items())]
-    return {"at": timestamp(), "docker": away, "services": services, "quarantine": quarantine}
+    damaged = engine.store.damaged()
+    return {"at": timestamp(), "docker": away, "damaged": damaged, "services": services, "quarantine": quarantine}

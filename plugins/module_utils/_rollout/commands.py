@@ -225,6 +225,7 @@ def table(found: Mapping[str, Any]) -> str:
             notes.append(f"{service}: {one['failures']} looks failed, the last at {error['at']}: {error['message']}")
     if found["docker"]:
         notes.append(f"Docker does not say what runs: {found['docker']}")
+    notes += (f"{service}: {damage}" for service, damage in found["damaged"].items())
     notes += [
         f"quarantine: {one['release']} since {one['at']}: {one['code']}: {one['message']}"
         for one in found["quarantine"]

@@ -80,19 +80,31 @@ class Engine:
         with self._alone(intent.timeout):
             timeline: dict[str, float] = {}
             settled = self._settle(intent, timeline)
-            record = self.records.current(intent)
+            record = self.records.stricter(self.records.current(intent), intent)
             with self._phase(timeline, "resolve"):
                 digest = self.records.digest(record, intent, self.files)
             contents = self.store.contents(intent)
             wanted = self.records.release(intent, Reference.parse(intent.image).at(digest), contents)
             self.records.refuse_quarantined(intent, wanted)
             record = self._verified(record, intent, wanted)
-            if record.intent.stored() != intent.stored():
-                self.store.save(replace(record, intent=replace(intent, force=False)))
-            goal = self._goal("rollout", wanted, intent.image)
+            if wanted == record.live_release:
+                if intent.force:
+                    self.records.lift(intent.service, wanted)
+                self.store.keep_intent(intent, wanted)
+                if record.intent.stored() != intent.stored():
+                    self.store.save(replace(record, intent=intent))
+            # Other rules count from the moment on at which their release begins, and no longer than it lives.
+            goal = replace(self._goal("rollout", wanted, intent.image), intent=intent)
             return self._run(intent.service, goal, contents, timeline, settled)
 
-    def follow(self, service: str, digest: str, force: bool = False, older: bool = False) -> Outcome:
+    def follow(
+        self,
+        service: str,
+        digest: str,
+        force: bool = False,
+        older: bool = False,
+        object_to: Callable[[Release], None] = lambda _live: None,
+    ) -> Outcome:
         """Roll a service to another digest of its image; its configuration stays that of the live release.
 
         Args:
@@ -100,6 +112,7 @@ class Engine:
             digest: of the repository that was asked for last.
             force: in spite of a quarantine, or of a newer image that is live.
             older: in spite of a newer image that is live.
+            object_to: given the live release, raises what is against it now that nobody else is at work.
 
         Raises:
             RolloutError: older_image where the live image was built later, and those of `apply`. A fault of the image
@@ -114,6 +127,7 @@ class Engine:
             goal = self._goal("rollout", wanted, intent.image)
             if wanted == live:
                 return self._run(service, goal, {}, timeline, False)
+            object_to(live)
             self.records.refuse_quarantined(intent, wanted)
             try:
                 if not (force or older):
@@ -152,13 +166,20 @@ class Engine:
         """
         with self._alone(self.records.known(service).intent.timeout):
             record = self.records.known(service)
-            if record.rollout is not None and not self.records.unsoaked(record):
+            if self.records.unsoaked(record):
+                goal = self._goal("rollback", record.slots[record.idle], "rollback")
+                return self._run(service, goal, {}, {}, False)
+            begun = record.rollout
+            if begun is not None:
                 self._settle(record.intent, {})
-                record = self.records.known(service)
-            target = (
-                record.slots[record.idle] if self.records.unsoaked(record) else self.records.rollback_target(record)
-            )
-            return self._run(service, self._goal("rollback", target, "rollback"), {}, {}, False)
+                went, record = record.slots[begun.slot], self.records.known(service)
+                came = begun.failure is None and record.live_release == went
+                if begun.kind == "rollback" and came:  # It was cut off, and is said again.
+                    return replace(self._run(service, None, {}, {}, True), before=begun.before)
+            target = self.records.rollback_target(record)
+            kept = self.store.kept_intent(service, target.id)
+            rules = kept and replace(kept, signature_key=record.intent.signature_key)
+            return self._run(service, replace(self._goal("rollback", target, "rollback"), intent=rules), {}, {}, False)
 
     def restart(self, service: str) -> Outcome:
         """Make the containers of a service anew from the release they have, with its strategy and gates."""
@@ -209,16 +230,7 @@ class Engine:
 
     def status(self) -> dict[str, dict[str, str | None]]:
         """Return per service its slot, its live release, where a rollback goes, and the stage of a rollout."""
-        return {
-            record.intent.service: {
-                "slot": record.live,
-                "live": record.live_release.id if record.live_release else None,
-                "previous": previous.id if previous else None,
-                "rollout": record.rollout.stage if record.rollout else None,
-            }
-            for record in self.store.records()
-            for previous in (self.records.previous(record),)
-        }
+        return self.records.status()
 
     def note(self, service: str, kind: str, outcome: str, message: str) -> None:
         """Write a line into the history that is about the live release and no rollout."""
@@ -232,13 +244,7 @@ class Engine:
             RolloutError: input_invalid where it is not in quarantine; busy where a rollout is at work.
         """
         with self._alone(_PATIENCE):
-            entries = self.store.quarantine()
-            if key and key not in entries:
-                known = ", ".join(sorted(entries)) or "nothing"
-                raise RolloutError("input_invalid", f"{key} is not in quarantine; {known} is")
-            kept = {name: entry for name, entry in entries.items() if key and name != key}
-            self.store.set_quarantine(kept)
-            return len(entries) - len(kept)
+            return self.records.pardon(key)
 
     def recorded_intent(self, service: str) -> Intent:
         """Return what was asked of a service last."""
@@ -255,7 +261,7 @@ class Engine:
         record, known_at = self.records.known(service), self.clock.monotonic()
         outcome = Outcome(changed, record.live_release, None, "", timeline)
         if goal and goal.release != outcome.before:
-            outcome.diff_keys = self.records.changed_keys(record.intent, outcome.before, contents)
+            outcome.diff_keys = self.records.changed_keys(goal.intent or record.intent, outcome.before, contents)
         while self._step(service, goal, watch, actions, outcome):
             pass
         record = self.records.known(service)
@@ -268,7 +274,10 @@ class Engine:
         """Look, and do one action; return whether there may be another."""
         started, phase, life = self.clock.monotonic(), "look", self.docker.daemon()
         try:
-            seen = watch.look(self.records.known(service), goal)
+            record = self.records.known(service)
+            if goal and goal.intent and not (record.rollout or watch.memory.begun or watch.memory.outcome):
+                record = replace(record, intent=goal.intent)
+            seen = watch.look(record, goal)
             action = plan(goal, seen, self.clock.monotonic())
             if action.name == "done":
                 return False

@@ -127,10 +127,15 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.host)
 
 
-def ask_socket(path: str, request: str, header: str) -> tuple[str, int]:
-    """GET over a Unix socket; return a header of the answer ('' where there is none) and its status (0 without one)."""
+def ask_socket(path: str, request: str, header: str) -> tuple[str, int] | None:
+    """GET over a Unix socket; return a header of the answer ('' where there is none) and its status (0 without one).
+
+    None: nobody listens there.
+    """
     try:
         status, value = _get(_UnixConnection(path, timeout=PROBE_TIMEOUT), request, header)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
     except (OSError, http.client.HTTPException):
         return "", 0
     return value, status

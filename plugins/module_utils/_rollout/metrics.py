@@ -20,7 +20,7 @@ _PREFIX = "billing_rollout_"
 _HELP = {
     "last_run_timestamp_seconds": "When these metrics were written, which the agent does in every run.",
     "release_info": "The live release; always 1.",
-    "healthy": "Whether every container of the live release runs and is healthy.",
+    "healthy": "Whether every container of the live release runs and is healthy, and it is known which one is live.",
     "last_outcome": "How the last entry of the history ended; always 1.",
     "last_timestamp_seconds": "When the last entry of the history was written.",
     "phase_seconds": "How long each phase of the last entry of the history took.",
@@ -47,6 +47,7 @@ def render(status: Mapping[str, Any], now: float) -> str:
         refused = [entry for entry in status["quarantine"] if entry["release"].startswith(f"{service}/")]
         samples += ((name, {"service": service, **labels}, value) for name, labels, value in _samples(one))
         samples.append(("quarantined", {"service": service}, len(refused)))
+    samples += (("healthy", {"service": service}, 0) for service in status["damaged"])
     lines = []
     for family, meaning in _HELP.items():
         mine = [f"{_PREFIX}{name}{_labels(labels)} {value!r}" for name, labels, value in samples if name == family]

@@ -45,11 +45,17 @@ def _socket(service: str) -> str:
     return f"/run/prove-{service}.sock"
 
 
-def answering(container: Container, service: str, path: str) -> tuple[str, int]:
-    """Return which `address:port` a request through a running Nginx reaches now, and its status; '' for none."""
+def answering(container: Container, service: str, path: str) -> tuple[str, int] | None:
+    """Return which `address:port` a request through a running Nginx reaches now, and its status; '' for none.
+
+    None: it listens no longer, because it quits, or not yet.
+    """
     # Through the container's own root directory: no process has to be started in it, and no port is needed.
     socket = f"/proc/{container.pid}/root{_socket(service)}"
-    value, status = ask_socket(socket, path, PROOF_HEADER)
+    answer = ask_socket(socket, path, PROOF_HEADER)
+    if answer is None:
+        return None
+    value, status = answer
     return value.rpartition(",")[2].strip(), status
 
 

@@ -9,6 +9,7 @@ undone (REJECT); after it the new slot has traffic, so a crash is gone on from: 
     at rest (pull, keep, begin)
        -> PREPARE (test, migrate, start, gate)      a failure -> REJECT (remove the new slot) -> at rest
        -> SWITCH (switch, reload, drain, soak)      a failure -> REVERT (switch back, drain, remove) -> at rest
+                                                      the old one does not start -> SWITCH again, to stay
        -> at rest
 """
 
@@ -47,12 +48,14 @@ def _at_rest(goal: Goal | None, seen: Observation, now: float) -> Action:
     if memory.failure is not None:
         return Action("give_up", record.live or "", failure=memory.failure)
     if goal is None or memory.outcome:
-        return Action("prune") if seen.surplus and memory.outcome else Action("done", record.live or "")
+        prunes = seen.surplus and memory.outcome and not memory.pruned
+        return Action("prune") if prunes else Action("done", record.live or "")
     if record.live is None:
         return _begin(seen, now)
     if not seen.switched:  # Somebody else wrote the file; who reads it next must read the truth.
-        return Action("switch", record.live)
-    if _proxied(seen) and not memory.current and _hopeful(seen, now):
+        if seen.running(record.live):
+            return Action("switch", record.live)
+    elif _proxied(seen) and not memory.current and _hopeful(seen, now):
         return Action("wait", record.live, "prove") if memory.loaded else Action("reload", record.live)
     if goal.kind == "restart" or record.live_release != goal.release:
         return _begin(seen, now)
@@ -115,6 +118,10 @@ def _switch(goal: Goal | None, seen: Observation, now: float) -> Action:
     """The record names the new slot as live. See to it that it is true, and watch it while the old one is warm."""
     record, memory, rollout = seen.record, seen.memory, seen.rollout
     slot, old = rollout.slot, record.idle
+    if rollout.failure is not None:
+        return _stay(seen)
+    if memory.failure is not None and memory.errors is None and seen.switched and _soaked(seen, now):
+        return Action("finish", slot, "live")  # Only to take the old one away did not work: whoever comes next does.
     failure = _against(goal, seen, now)
     if failure is not None:
         back = record.slots.get(old) in record.good
@@ -166,12 +173,25 @@ def _soaked(seen: Observation, now: float) -> bool:
     return enough and memory.gate.successes > 0 and all(one.serving for one in seen.of(rollout.slot))
 
 
+def _stay(seen: Observation) -> Action:
+    """Stay with a release that failed: the one before it cannot be brought back, and this one runs."""
+    slot, memory = seen.rollout.slot, seen.memory
+    if memory.failure is None and not seen.switched:
+        return Action("switch", slot)
+    if memory.failure is None and _proxied(seen) and not memory.loaded:
+        return Action("reload", slot)
+    return Action("finish", slot, "failed")
+
+
 def _revert(seen: Observation, now: float) -> Action:
     """The record names the old slot as live again. It is warm; only after a crash may it have to be started."""
     record, memory, live = seen.record, seen.memory, seen.record.live or ""
-    hopeless = memory.failure is not None or bool(memory.gate.dead) or memory.gate.late(record.intent, now)
-    if not hopeless and not seen.complete(live) and memory.started != live:
+    if memory.failure is None and not seen.complete(live) and memory.started != live:
         return Action("start", live)
+    hopeless = memory.failure is not None or bool(memory.gate.dead) or memory.gate.late(record.intent, now)
+    more = seen.running(seen.rollout.slot) > seen.running(live)
+    if hopeless and record.intent.slotted and more and not seen.complete(live):
+        return Action("commit", seen.rollout.slot)
     if not hopeless and not (seen.serving(live) if record.intent.slotted else memory.gate.successes):
         return Action("wait", live, "gate")
     if record.intent.slotted and memory.failure is None:

@@ -115,4 +115,5 @@ def release_answer(found: Mapping[str, Any]) -> dict[str, Any]:
             "candidate_code": candidate.get("code"),
             "quarantined": one["quarantined"],
         }
+    services |= {service: {"digest": None, "healthy": False} for service in found["damaged"]}
     return {"at": found["at"], "services": services}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 from . import nginx, registry
 from .clock import timestamp
@@ -44,13 +45,37 @@ class Records:
             self.store.save(record)
         return record
 
+    def stricter(self, record: Record, intent: Intent) -> Record:
+        """Return the record with the key that images must be signed with from now on, whatever becomes of this run."""
+        if not intent.signature_key or record.intent.signature_key == intent.signature_key:
+            return record
+        record = replace(record, intent=replace(record.intent, signature_key=intent.signature_key))
+        self.store.save(record)
+        return record
+
+    def status(self) -> dict[str, dict[str, str | None]]:
+        """Return per service its slot, its live release, where a rollback goes, and the stage of a rollout."""
+        for damage in self.store.damaged().values():
+            raise RolloutError("state_invalid", damage)
+        return {
+            record.intent.service: {
+                "slot": record.live,
+                "live": record.live_release.id if record.live_release else None,
+                "previous": previous.id if previous else None,
+                "rollout": record.rollout.stage if record.rollout else None,
+            }
+            for record in self.store.records()
+            for previous in (self.previous(record),)
+        }
+
     def adopted(self, intent: Intent) -> Record:
         """Return a record of what runs where the file was lost: nobody must lose traffic because of that."""
         kept = [release for release in self.store.kept(intent.service).values() if release]
         containers = self.docker.containers() if kept and self.docker.installed() else []
         for slot in intent.slots:
             for release in kept:
-                record = Record(intent, live=slot, slots={slot: release}, good=(release,))
+                asked = self.store.kept_intent(intent.service, release.id) or intent
+                record = Record(asked, live=slot, slots={slot: release}, good=(release,))
                 found = [one for one in containers if intent.owns(one.service, slot) and one.release == release]
                 written = nginx.render_upstream(intent.service, record.servers(slot))
                 live = intent.strategy != "blue_green" or self.store.upstream(intent.service) == written
@@ -85,7 +110,7 @@ class Records:
     def unsoaked(record: Record) -> bool:
         """Whether a rollout has the traffic already and the release before it is still there to go back to."""
         rollout = record.rollout
-        moved = rollout is not None and rollout.kind == "rollout" and rollout.stage == SWITCH
+        moved = rollout is not None and (rollout.kind, rollout.stage, rollout.failure) == ("rollout", SWITCH, None)
         return moved and record.slots.get(record.idle) in record.good
 
     def previous(self, record: Record) -> Release | None:
@@ -121,13 +146,9 @@ class Records:
         return sorted(name.decode(errors="replace") for name in names if name and not name.startswith(b"#"))
 
     def refuse_quarantined(self, intent: Intent, wanted: Release) -> None:
-        """Raise RolloutError quarantined for a release that failed before; forced, it gets another chance."""
-        entries = self.store.quarantine()
-        entry = entries.get(f"{intent.service}/{wanted.id}")
-        if entry is None:
-            return
-        if intent.force:
-            self.store.set_quarantine({key: value for key, value in entries.items() if value is not entry})
+        """Raise RolloutError quarantined for a release that failed before, unless it is forced."""
+        entry = self.store.quarantine().get(f"{intent.service}/{wanted.id}")
+        if entry is None or intent.force:
             return
         raise RolloutError(
             "quarantined",
@@ -140,6 +161,22 @@ class Records:
         """Refuse a release from now on."""
         why = {"code": error.code, "message": error.message, "at": timestamp(), "image": release.image}
         self.store.set_quarantine({**self.store.quarantine(), f"{service}/{release.id}": why})
+
+    def pardon(self, key: str) -> int:
+        """Refuse a release, `service/id`, or with '' all of them no longer; return how many."""
+        entries = self.store.quarantine()
+        if key and key not in entries:
+            known = ", ".join(sorted(entries)) or "nothing"
+            raise RolloutError("input_invalid", f"{key} is not in quarantine; {known} is")
+        kept = {name: entry for name, entry in entries.items() if key and name != key}
+        self.store.set_quarantine(kept)
+        return len(entries) - len(kept)
+
+    def lift(self, service: str, release: Release) -> None:
+        """Refuse a release no longer that is live, if it was refused."""
+        key = f"{service}/{release.id}"
+        if key in self.store.quarantine():
+            self.pardon(key)
 
     def note(self, record: Record, goal: Goal, outcome: str, message: str, failure: str | None = None) -> None:
         """Write a line of the history that is not about a rollout that began and ended."""

@@ -33,6 +33,7 @@ class Rollout:
         actor: who asked: `ansible`, `agent` or a person's name.
         before: the release that was live.
         failure: why it is reverted or rejected.
+        intent_before: what was asked for before; holds again where the release before stays live.
     """
 
     id: str
@@ -44,6 +45,14 @@ class Rollout:
     actor: str = ""
     before: Release | None = None
     failure: Mapping[str, Any] | None = None
+    intent_before: Intent | None = None
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Rollout:
+        """Read what `Record.stored` returned of it."""
+        before, intent = values["before"], values.get("intent_before")
+        restored = {"before": before and Release(**before), "intent_before": intent and Intent.restored(intent)}
+        return cls(**{**values, **restored})
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Record:
     """What the engine keeps about a service in `state/<service>.json`; release.env follows from it.
 
     Attributes:
-        intent: what was asked for last.
+        intent: what the live release was asked for with, or a rollout in progress is.
         live: the slot that has, or is getting, the traffic; None before the first release.
         slots: slot -> the release that it is to run.
         good: releases that came through their soak, newest first; kept on disk.
@@ -108,7 +117,7 @@ class Record:
             good=tuple(Release(**release) for release in values["good"]),
             migrated=tuple(values["migrated"]),
             verified=tuple(values.get("verified", ())),
-            rollout=rollout and Rollout(**{**rollout, "before": rollout["before"] and Release(**rollout["before"])}),
+            rollout=rollout and Rollout.restored(rollout),
         )
 
 
@@ -129,6 +138,7 @@ class Memory:
         errors: why the access log condemns the new release, None while it does not.
         failure: what an action of this process ran into.
         outcome: how the rollout ended that this process finished last, '' before.
+        pruned: what need not be kept was taken away, as far as that worked.
     """
 
     begun: str = ""
@@ -143,6 +153,7 @@ class Memory:
     errors: RolloutError | None = None
     failure: RolloutError | None = None
     outcome: str = ""
+    pruned: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,10 @@ class Observation:
             and all(one.state == "running" and one.release == release for one in found)
         )
 
+    def running(self, slot: str) -> int:
+        """How many containers of the slot run."""
+        return sum(one.state == "running" for one in self.of(slot))
+
     def serving(self, slot: str) -> bool:
         """Whether the slot's release runs and Docker has nothing against its health."""
         return self.complete(slot) and all(one.health != "unhealthy" for one in self.of(slot))
@@ -206,12 +221,14 @@ class Goal:
         release: what shall be live.
         reference: how a person named it.
         actor: who asked.
+        intent: the rules that come with the release, None for those that are recorded.
     """
 
     kind: str
     release: Release
     reference: str
     actor: str = ""
+    intent: Intent | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,9 @@ from .release import Release, RolloutError
 from .state import Record
 
 _QUARANTINE = "quarantine.json"
-_RELEASE = "release.json"
+_RELEASE, _INTENT = "release.json", "intent.json"
+_HISTORY_BYTES, _HISTORY_ENTRIES = 2 << 20, 1000  # A longer history is cut to its last entries.
+_QUARANTINE_ENTRIES = 500  # The newest ones: a tag does not go back further.
 _HEADER = "# Owned by billing.infrastructure: what runs in every slot. Do not edit; use the playbooks.\n"
 
 
@@ -57,6 +60,15 @@ def write_atomic(path: Path, content: bytes, mode: int, owner: tuple[int, int] |
         os.close(directory)
 
 
+def sync_directory(path: Path) -> None:
+    """Make what was done to the names in a directory survive a power cut."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
 @contextlib.contextmanager
 def alone(path: Path, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of a file of its own; say whether it is held. The kernel lets go of it when a process dies."""
@@ -77,6 +89,10 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
 def _ends_with_newline(path: Path) -> bool:
@@ -105,7 +121,7 @@ class Store:
             raise RolloutError(
                 "state_invalid",
                 f"{path} is not what the engine wrote ({type(error).__name__}: {error}); restore it from a backup, or "
-                "move it away: the next run then takes over what runs",
+                "move it away and run the playbook, which takes over what runs",
                 {"path": str(path)},
             ) from error
 
@@ -113,19 +129,44 @@ class Store:
         """Replace the record of a service."""
         self._write_state(f"{record.intent.service}.json", json.dumps(record.stored(), indent=1, sort_keys=True))
 
+    def services(self) -> list[str]:
+        """Return the names of all services that something is recorded of."""
+        return sorted(path.stem for path in self._state.glob("*.json") if path.name != _QUARANTINE)
+
     def records(self) -> list[Record]:
-        """Return the records of all services, in the order of their names."""
-        names = sorted(path.stem for path in self._state.glob("*.json") if path.name != _QUARANTINE)
-        return [record for record in map(self.record, names) if record is not None]
+        """Return the records of all services, in the order of their names; one that is damaged is left out."""
+        return self._examined()[0]
+
+    def damaged(self) -> dict[str, str]:
+        """Return by service what is wrong with each record that cannot be read, and what to do."""
+        return self._examined()[1]
+
+    def _examined(self) -> tuple[list[Record], dict[str, str]]:
+        records: list[Record] = []
+        damages: dict[str, str] = {}
+        for name in self.services():
+            try:
+                records += filter(None, [self.record(name)])
+            except RolloutError as error:  # noqa: PERF203 - of one service; the others are read all the same
+                damages[name] = error.message
+        return records, damages
 
     def projection(self, project: str) -> str:
-        """Return what release.env must say: image, files and configuration of every slot, and Compose's settings."""
+        """Return what release.env must say: image, files and configuration of every slot, and Compose's settings.
+
+        Of a service whose record is damaged it goes on saying what it says.
+        """
         values = {"COMPOSE_PROJECT_NAME": project, "COMPOSE_IGNORE_ORPHANS": "1"}
         files = ["compose.yaml"]
-        for record in self.records():
-            service = record.intent.service
+        records = {record.intent.service: record for record in self.records()}
+        for service in self.services():
+            record = records.get(service)
+            if record is None:
+                values |= self._projected_of(service)
+                files += [name for name in self.compose_files() if name.startswith(f"releases/{service}/")]
+                continue
             for slot, release in sorted(record.slots.items()):
-                prefix = "_".join(filter(None, (service, slot))).upper().replace("-", "_")
+                prefix = _variable("_".join(filter(None, (service, slot))))
                 folder = f"releases/{service}/{release.id}"
                 values[f"{prefix}_IMAGE"] = release.image
                 values[f"{prefix}_CONFIG_HASH"] = release.config_hash
@@ -137,6 +178,13 @@ class Store:
     def projected(self, project: str) -> bool:
         """Whether release.env says what the records say."""
         return _read(self.root / "release.env") == self.projection(project).encode()
+
+    def _projected_of(self, service: str) -> dict[str, str]:
+        """Return what release.env says of a service now."""
+        names = rf"{_variable(service)}(_BLUE|_GREEN)?_(IMAGE|CONFIG_HASH|RELEASE)"
+        lines = (_read(self.root / "release.env") or b"").decode().splitlines()
+        pairs = (line.partition("=")[::2] for line in lines)
+        return {name: value for name, value in pairs if re.fullmatch(names, name)}
 
     def compose_files(self) -> list[str]:
         """Return the Compose files that release.env names, relative to the root."""
@@ -181,7 +229,20 @@ class Store:
             owner = (self.root / path).stat()
             target = folder / "secrets" / Path(path).name
             write_atomic(target, contents[path], owner.st_mode & 0o777, (owner.st_uid, owner.st_gid))
+        self.keep_intent(intent, release)
         write_atomic(folder / _RELEASE, json.dumps(asdict(release), sort_keys=True).encode(), 0o600)
+
+    def keep_intent(self, intent: Intent, release: Release) -> None:
+        """Keep with a release what it was asked for with: its files are named there, and a rollback restores it."""
+        folder = self._folder(intent.service, release.id)
+        path, text = folder / _INTENT, json.dumps(intent.stored(), sort_keys=True)
+        if folder.is_dir() and _read(path) != text.encode():
+            write_atomic(path, text.encode(), 0o600)
+
+    def kept_intent(self, service: str, release_id: str) -> Intent | None:
+        """Return what a release was asked for with, None where that was not kept."""
+        content = self.kept_file(service, release_id, _INTENT)
+        return Intent.restored(json.loads(content)) if content else None
 
     def kept(self, service: str) -> dict[str, Release | None]:
         """Return what lies in releases/ of a service by id, None for one that a crash left incomplete."""
@@ -198,6 +259,14 @@ class Store:
         names |= {path: folder / "secrets" / Path(path).name for path in intent.secret_files}
         if intent.env_file:
             names[intent.env_file] = folder / f"{intent.service}.env"
+        missing = [str(file) for file in names.values() if not file.is_file()]
+        if missing:
+            raise RolloutError(
+                "state_invalid",
+                f"of the files that are kept with {intent.service} {release_id}, {', '.join(missing)} is not there; "
+                "run the playbook, which writes them anew",
+                {"missing": missing},
+            )
         return {path: file.read_bytes() for path, file in names.items()}
 
     def kept_file(self, service: str, release_id: str, name: str) -> bytes | None:
@@ -205,8 +274,11 @@ class Store:
         return _read(self._folder(service, release_id) / name)
 
     def forget(self, service: str, release_id: str) -> None:
-        """Remove the files of a release."""
-        shutil.rmtree(self._folder(service, release_id))
+        """Remove the files of a release; first the mark that they are complete, which a crash must not leave alone."""
+        folder = self._folder(service, release_id)
+        (folder / _RELEASE).unlink(missing_ok=True)
+        sync_directory(folder)
+        shutil.rmtree(folder)
 
     def _folder(self, service: str, release_id: str) -> Path:
         return self.root / "releases" / service / release_id
@@ -231,16 +303,21 @@ class Store:
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to the history, once per `id`: a crash between this and the record repeats it."""
         path = self._state / "history.jsonl"
-        if any(line["id"] == entry["id"] for line in self.history(5)):
-            return
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            # A line that a crash cut off must not swallow this one.
-            start = b"" if _ends_with_newline(path) else b"\n"
-            os.write(descriptor, start + json.dumps(entry, sort_keys=True).encode() + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with alone(self._state / ".history.lock"):
+            if any(line["id"] == entry["id"] for line in self.history(5)):
+                return
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                # A line that a crash cut off must not swallow this one.
+                start = b"" if _ends_with_newline(path) else b"\n"
+                os.write(descriptor, start + json.dumps(entry, sort_keys=True).encode() + b"\n")
+                os.fsync(descriptor)
+                full = os.fstat(descriptor).st_size > _HISTORY_BYTES
+            finally:
+                os.close(descriptor)
+            if full:
+                lines = path.read_bytes().splitlines(keepends=True)[-_HISTORY_ENTRIES:]
+                write_atomic(path, b"".join(lines), 0o600)
 
     def history(self, count: int) -> list[dict[str, Any]]:
         """Return the last entries of the history, oldest first; a line that a crash cut off is left out."""
@@ -266,7 +343,8 @@ class Store:
 
     def set_quarantine(self, entries: Mapping[str, Any]) -> None:
         """Replace the list of releases that failed."""
-        self._write_state(_QUARANTINE, json.dumps(entries, indent=1, sort_keys=True))
+        newest = sorted(entries, key=lambda key: entries[key]["at"])[-_QUARANTINE_ENTRIES:]
+        self._write_state(_QUARANTINE, json.dumps({key: entries[key] for key in newest}, indent=1, sort_keys=True))
 
     def _write_state(self, name: str, text: str) -> None:
         write_atomic(self._state / name, f"{text}\n".encode(), 0o600)

@@ -22,6 +22,7 @@ from .store import Store
 _FRESH = 0.25  # Seconds that a list of containers counts, unless an action of this run has changed them.
 _LOG_PERIOD = 1.0  # Seconds between two looks at the access log.
 _LOG_BEFORE = 30.0  # Seconds before the switch that tell how often the old release fails.
+_EXEC_LIMIT = 30.0  # Seconds for the command of a gate.
 _TIGHT = 0.10  # Share of free disk below which only what a rollback needs is kept.
 
 
@@ -175,7 +176,12 @@ class Watch:
         for gate in seen.record.intent.gates:
             if gate.exec:
                 for one in seen.of(slot):
-                    done = self.docker.run("exec", one.id, *gate.exec, check=False, timeout=30)
+                    try:
+                        done = self.docker.run("exec", one.id, *gate.exec, check=False, timeout=_EXEC_LIMIT)
+                    except RolloutError as error:
+                        if error.code != "timeout":
+                            raise
+                        return f"'{gate.exec[0]}' in {one.service} did not end in {_EXEC_LIMIT:.0f} s"
                     if done.returncode != 0:
                         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
                         return (
@@ -198,8 +204,11 @@ class Watch:
         self.remember(lingering=len(self._old_workers), loaded=loaded)
         if record.intent.strategy == "blue_green" and record.live is not None:
             path = next((gate.http for gate in record.intent.gates if gate.http), "/")
-            found = [nginx.answering(one, record.intent.service, path) for one in self.proxies]
-            current = all(address in record.servers(record.live) for address, _status in found)
+            asked = [nginx.answering(one, record.intent.service, path) for one in self.proxies]
+            # One that quits takes no request any more; its workers are waited for like those from before a reload.
+            found = [answer for answer in asked if answer is not None]
+            right = all(address in record.servers(record.live) for address, _status in found)
+            current = right and len(found) >= min(1, len(asked))
             self.remember(current=current)
             if loaded and current and self.memory.proven_at is None and all(status < 500 for _a, status in found):
                 self.remember(proven_at=now)

@@ -74,7 +74,7 @@ def service(**changes: Any) -> dict[str, Any]:
 
 
 def of(**services: Mapping[str, Any]) -> dict[str, Any]:
-    return {"services": services, "quarantine": []}
+    return {"services": services, "quarantine": [], "damaged": {}}
 
 
 @pytest.fixture

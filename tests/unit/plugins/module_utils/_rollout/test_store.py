@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from plugins.module_utils._rollout import store as files
 from plugins.module_utils._rollout.intent import Intent
 from plugins.module_utils._rollout.release import Release, RolloutError
 from plugins.module_utils._rollout.state import SWITCH, Record, Rollout
@@ -127,3 +128,23 @@ def test_the_lock_of_a_killed_holder_is_free(store: Store, tmp_path: Path) -> No
     holder.wait()
     with store.locked(5):
         pass
+
+
+def test_a_history_is_cut_to_its_last_entries(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.prepare()
+    monkeypatch.setattr(files, "_HISTORY_BYTES", 4000)
+    monkeypatch.setattr(files, "_HISTORY_ENTRIES", 5)
+    for number in range(60):
+        store.log({"id": str(number), "filler": "x" * 100})
+    size = (tmp_path / "state/history.jsonl").stat().st_size
+    assert size < 5000
+    ids = [entry["id"] for entry in store.history(99)]
+    assert ids == [str(number) for number in range(60 - len(ids), 60)]
+    assert len(ids) >= 5
+
+
+def test_a_quarantine_keeps_its_newest_entries(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.prepare()
+    monkeypatch.setattr(files, "_QUARANTINE_ENTRIES", 2)
+    store.set_quarantine({name: {"at": at} for name, at in (("api/a", "3"), ("api/b", "1"), ("api/c", "2"))})
+    assert sorted(store.quarantine()) == ["api/a", "api/c"]
