@@ -117,9 +117,11 @@ def lint() -> list[Step]:
 def unit() -> list[Step]:
     """Build the steps that test functions, and the sample application against a PostgreSQL of its own."""
     inventory = ("tests/unit/plugins/inventory", "tests/unit/plugins/plugin_utils")
+    engine = "tests/unit/plugins/module_utils/_rollout"
     return [
         pytest("collection", "tests/unit"),
-        pytest("collection on ansible-core 2.19", "tests/unit", venv="core219"),
+        # The engine imports nothing of Ansible: it is the same on any.
+        pytest("collection on ansible-core 2.19", "tests/unit", f"--ignore={engine}", venv="core219"),
         pytest("inventory on ansible-core 2.18", *inventory, venv="core218"),
         pytest("sample application", "tests", venv="app", cwd="examples/billing_api"),
     ]

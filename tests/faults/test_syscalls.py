@@ -26,7 +26,7 @@ def watched(release: str) -> tuple[list[str], list[str]]:
     """Return the files that a rollout to this release writes, and the folders that it makes them last in."""
     kept = f"{_ROOT}/releases/api/{release}"
     files = [f"{_ROOT}/state/api.json", f"{_ROOT}/release.env", f"{_ROOT}/nginx/upstreams/api.conf"]
-    files += [f"{kept}/{name}" for name in ("blue.yaml", "green.yaml", "api.env", "release.json")]
+    files += [f"{kept}/{name}" for name in ("blue.yaml", "green.yaml", "api.env", "intent.json", "release.json")]
     written = [f"{folder}/.{name}.new" for folder, _slash, name in (file.rpartition("/") for file in files)]
     return [*written, _HISTORY], sorted({file.rpartition("/")[0] for file in files})
 
