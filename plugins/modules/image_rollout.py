@@ -41,8 +41,8 @@ options:
   state:
     description:
       - V(live) rolls out what O(image) names.
-      - V(rolled_back) goes back to the last good release before the live one, image, environment, secrets and limits,
-        as they were kept on the server. No registry is asked. The release that is left is put in quarantine.
+      - V(rolled_back) goes back to the last good release before the live one, image, environment, secrets, limits
+        and rules, as they were kept on the server. No registry is asked. The release that is left is put in quarantine.
     type: str
     choices: [live, rolled_back]
     default: live
