@@ -208,7 +208,7 @@ class Watch:
             # One that quits takes no request any more; its workers are waited for like those from before a reload.
             found = [answer for answer in asked if answer is not None]
             right = all(address in record.servers(record.live) for address, _status in found)
-            current = right and len(found) >= min(1, len(asked))
+            current = right and (bool(found) or not asked)
             self.remember(current=current)
             if loaded and current and self.memory.proven_at is None and all(status < 500 for _a, status in found):
                 self.remember(proven_at=now)
